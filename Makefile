@@ -1,0 +1,58 @@
+# Needs python3 >= 3.11 with its headers, and a C++17 compiler. Everything else is installed into $(VENV).
+PYTHON ?= python3
+VENV   ?= .venv
+# Named on its own line, so that a machine can choose its build of torch: make setup TORCH='torch==2.13.0 --index-url ...'
+TORCH  ?= torch==2.13.0
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format docs golden bench native clean
+
+help:  ## Show these lines
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml setup.py CMakeLists.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python >= 3.11 is needed; choose one with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[train,dev]'
+	@touch $@
+
+setup: $(STAMP)  ## Create the environment and build the extension
+
+demo: setup  ## Compile a detector and run it, results in demo/
+	$(BIN)/graphdet demo --out demo
+
+test: setup  ## Run the tests, without the slow ones
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## Run the slow tests, with photos and weights where GRAPHDET_SHARED has them
+	$(BIN)/python -m pytest -m 'slow and not gpu and not trt'
+
+check: setup  ## Lint, format check, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## Rewrite the Python files in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup  ## Generate the reference pages
+	$(BIN)/graphdet docs
+
+golden: setup  ## Rewrite the golden files; review the diff
+	GRAPHDET_GOLDEN=write $(BIN)/python -m pytest
+
+bench: setup  ## Run every benchmark
+	@for file in benchmarks/[a-z]*.py; do echo "== $$file" && $(BIN)/python "$$file" || exit 1; done
+
+native: setup  ## Rebuild only the extension, in place
+	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/native -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN)/python)"
+	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/native --parallel 2
+
+clean:  ## Remove what builds made; the environment stays
+	rm -rf build dist demo *.egg-info runtime/_C*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	rm -f $(STAMP)

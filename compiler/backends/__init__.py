@@ -1,0 +1,1 @@
+"""Backends: each lowers a graph to something that runs. A backend's package is imported only when it is used."""

@@ -1,0 +1,69 @@
+#include "bindings/arrays.h"
+
+#include <vector>
+
+namespace graphdet::bindings {
+
+namespace {
+
+template <class T>
+using Dense = py::array_t<T, py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_>;
+
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+    throw py::value_error(require(false, parts...).text());
+}
+
+std::string kind_of(const py::object& value) {
+    if (py::isinstance<py::array>(value)) return "an array of " + std::string(py::str(py::array(value).dtype()));
+    return "a " + std::string(py::str(py::type::of(value).attr("__name__")));
+}
+
+}  // namespace
+
+TensorView view_of(const py::array& array, DType dtype) {
+    TensorView view;
+    view.data = const_cast<void*>(array.data());
+    view.dtype = dtype;
+    view.dims.rank = static_cast<int>(array.ndim());
+    for (int i = 0; i < view.dims.rank; ++i) view.dims[i] = array.shape(i);
+    return view;
+}
+
+Operand operand(const char* op, const char* name, const py::object& value) {
+    const bool floats = py::isinstance<py::array_t<float>>(value);
+    if (!floats && !py::isinstance<py::array_t<std::int64_t>>(value)) {
+        fail(op, ": ", name, " is ", kind_of(value), ", expected an array of float32 or int64");
+    }
+    const py::array given(value);
+    if (given.ndim() > Dims::kMaxRank) {
+        fail(op, ": ", name, " has ", given.ndim(), " dimensions, expected at most ", Dims::kMaxRank);
+    }
+    const py::array dense =
+        floats ? py::array(Dense<float>::ensure(value)) : py::array(Dense<std::int64_t>::ensure(value));
+    return {dense, view_of(dense, floats ? DType::f32 : DType::i64)};
+}
+
+float scalar(const char* op, const char* name, const py::object& value) {
+    const bool array = py::isinstance<py::array>(value);
+    if (array && py::isinstance<py::array_t<float>>(value) && py::array(value).size() == 1) {
+        return *Dense<float>::ensure(value).data();
+    }
+    const bool number = PyFloat_Check(value.ptr()) != 0 || PyLong_Check(value.ptr()) != 0;
+    if (array || (!number && !py::hasattr(value, "dtype"))) {
+        fail(op, ": ", name, " is ", kind_of(value), ", expected a number or a float32 array of one element");
+    }
+    return py::float_(value).cast<float>();
+}
+
+py::array new_array(const Spec& spec) {
+    const std::vector<py::ssize_t> shape(spec.dims.size, spec.dims.size + spec.dims.rank);
+    return spec.dtype == DType::f32 ? py::array(py::array_t<float>(shape))
+                                    : py::array(py::array_t<std::int64_t>(shape));
+}
+
+void raise_if_failed(const Status& status) {
+    if (!status.ok()) throw py::value_error(status.text());
+}
+
+}  // namespace graphdet::bindings

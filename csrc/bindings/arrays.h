@@ -1,0 +1,63 @@
+// NumPy arrays in, NumPy arrays out: how every op crosses the Python border.
+//
+// Inputs must have the exact dtype; strided or unaligned arrays are copied once. Bad input raises ValueError with the
+// text of the Status. Outputs are new arrays. The kernel runs without the GIL.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "core/plan.h"
+
+namespace graphdet::bindings {
+
+namespace py = pybind11;
+
+// An input that keeps its array alive for as long as the view is used.
+struct Operand {
+    py::array array;
+    TensorView view;
+};
+
+// An array of float32 or int64; which of them an op wants is checked by its `plan`.
+Operand operand(const char* op, const char* name, const py::object& value);
+
+// A threshold: a Python number, a NumPy scalar, or a float32 array of one element.
+float scalar(const char* op, const char* name, const py::object& value);
+
+py::array new_array(const Spec& spec);
+TensorView view_of(const py::array& array, DType dtype);
+void raise_if_failed(const Status& status);
+
+// Plans, allocates, launches. One output comes back as an array, several as a tuple.
+template <class Args>
+py::object run(const Args& args) {
+    Plan needed;
+    raise_if_failed(plan(args, needed));
+    py::list arrays;
+    TensorView outputs[Plan::kMaxOutputs];
+    for (int i = 0; i < needed.count; ++i) {
+        const py::array array = new_array(needed.outputs[i]);
+        outputs[i] = view_of(array, needed.outputs[i].dtype);
+        arrays.append(array);
+    }
+    Status status;
+    {
+        const py::gil_scoped_release unlocked;
+        struct alignas(Workspace::kAlign) Line {
+            std::byte bytes[Workspace::kAlign];
+        };
+        const std::size_t lines = (needed.workspace + sizeof(Line) - 1) / sizeof(Line);
+        const std::unique_ptr<Line[]> scratch(lines > 0 ? new Line[lines] : nullptr);
+        status = launch(args, outputs, Workspace(scratch.get(), lines * sizeof(Line)));
+    }
+    raise_if_failed(status);
+    return needed.count == 1 ? py::object(arrays[0]) : py::object(py::tuple(arrays));
+}
+
+}  // namespace graphdet::bindings

@@ -1,0 +1,16 @@
+#include "bindings/arrays.h"
+#include "ops/gather_rows/gather_rows.h"
+
+namespace graphdet::bindings {
+
+void bind_gather_rows(py::module_& m) {
+    m.def(
+        "gather_rows",
+        [](const py::object& x, const py::object& index) {
+            const Operand table = operand("gather_rows", "x", x), picks = operand("gather_rows", "index", index);
+            return run(GatherRows{table.view, picks.view});
+        },
+        py::arg("x"), py::arg("index"), py::pos_only(), "Rows of a table, picked by index, image by image.");
+}
+
+}  // namespace graphdet::bindings

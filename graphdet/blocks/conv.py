@@ -1,0 +1,99 @@
+"""Convolution blocks. The first argument names the block's parameters under the current scope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphdet import ops
+from graphdet.errors import BadAttribute
+from graphdet.ir.graph import Value
+from graphdet.ir.source import here, render
+from graphdet.ir.trace import by_phase, parameter, scope
+
+Activation = Callable[[Value], Value]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """How batch norm behaves in training. stored: always use the stored statistics; trainable: scale and shift learn."""
+
+    eps: float = 1e-5
+    momentum: float = 0.1
+    stored: bool = False
+    trainable: bool = True
+
+
+def conv(
+    name: str,
+    x: Value,
+    out: int,
+    *,
+    size: int = 3,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
+    bias: bool = True,
+    trainable: bool = True,
+    deviation: float = 0.0,
+    bias_value: float = 0.0,
+) -> Value:
+    """A convolution with "same" padding; parameters `name.weight`, `name.bias`.
+
+    deviation: standard deviation of the initial weights (0: He initialisation). Raises BadAttribute if x's channels are not a number.
+    """
+    channels = x.dim(1).constant
+    if channels is None or channels % groups:
+        raise BadAttribute(f"conv {name!r}: {x.dim(1)} channels do not split into {groups} groups", where=render(here()))
+    init = {"init": "normal", "value": deviation} if deviation else {"init": "kaiming", "value": 1.0}
+    with scope(name):
+        weight = parameter("weight", out, channels // groups, size, size, trainable=trainable, **init)  # type: ignore[arg-type]
+        shift = parameter("bias", out, init="constant", value=bias_value, trainable=trainable) if bias else None
+    return ops.conv2d(x, weight, shift, stride=stride, padding=dilation * (size - 1) // 2, dilation=dilation, groups=groups)
+
+
+def batch_norm(name: str, x: Value, norm: Norm = Norm()) -> Value:
+    """Batch norm; parameters `name.weight`, `name.bias` and buffers `running_mean`, `running_var`, `num_batches_tracked`."""
+    channels = x.dim(1)
+    with scope(name):
+        weight = parameter("weight", channels, init="constant", value=1.0, trainable=norm.trainable)
+        bias = parameter("bias", channels, init="constant", trainable=norm.trainable)
+        mean = parameter("running_mean", channels, init="constant", buffer=True, trainable=False)
+        var = parameter("running_var", channels, init="constant", value=1.0, buffer=True, trainable=False)
+        seen = parameter("num_batches_tracked", init="constant", buffer=True, trainable=False, dtype="i64")
+
+    def stored() -> Value:
+        return ops.batch_norm(x, weight, bias, mean, var, eps=norm.eps)
+
+    if norm.stored:
+        return stored()
+    return by_phase(
+        train=lambda: ops.batch_norm_train(x, weight, bias, mean, var, seen, eps=norm.eps, momentum=norm.momentum),
+        infer=stored,
+    )
+
+
+def conv_module(
+    name: str, x: Value, out: int, *, size: int = 3, stride: int = 1, groups: int = 1, norm: Norm = Norm(), act: Activation = ops.relu
+) -> Value:
+    """conv -> batch norm -> activation; parameters `name.conv`, `name.bn`."""
+    with scope(name):
+        return act(batch_norm("bn", conv("conv", x, out, size=size, stride=stride, groups=groups, bias=False), norm))
+
+
+YOLO_NORM = Norm(eps=1e-3, momentum=0.03)
+
+
+def silu_module(name: str, x: Value, out: int, *, size: int = 3, stride: int = 1) -> Value:
+    """conv -> batch norm -> SiLU, with the batch norm settings of the YOLO family."""
+    return conv_module(name, x, out, size=size, stride=stride, norm=YOLO_NORM, act=ops.silu)
+
+
+def separable(name: str, x: Value, out: int, *, size: int = 3, stride: int = 1) -> Value:
+    """Depthwise separable form of `silu_module` (Howard et al. 2017): a convolution a channel, then a 1x1 convolution."""
+    channels = x.dim(1).constant or 1
+    with scope(name):
+        deep = conv_module(
+            "depthwise_conv", x, channels, size=size, stride=stride, groups=channels, norm=YOLO_NORM, act=ops.silu
+        )
+        return silu_module("pointwise_conv", deep, out, size=1)

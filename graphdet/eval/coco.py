@@ -1,0 +1,220 @@
+"""COCO's average precision and recall of detections, collected image by image or read from files.
+
+A figure of -1 stands, as in pycocotools, where nothing was annotated (no objects at all, or none of that size): there
+is nothing to average. With annotations and no detections the figures are 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphdet.data.coco import check_annotations, read_annotations
+from graphdet.data.dataset import Dataset, Sample
+from graphdet.errors import BadDataset, MissingFile, UnknownName
+from graphdet.eval.score import CocoResult, Json, choose_backend, score
+from graphdet.records import Detections, Truth
+
+
+class CocoEvaluator:
+    """Collects detections image by image and scores them against the annotations of the images that were added.
+
+    Args:
+        truth: a `Dataset`, a COCO instances object, or the path of an instances file. For a dataset with an
+            `annotations` attribute (`CocoDetection`) that json object is used, with its areas and crowds; for any other
+            dataset the truths of its samples are, with box areas.
+        backend: `pycocotools`, `faster` (faster-coco-eval; equal figures) or `auto`: faster where installed.
+
+    Raises:
+        BackendMissing: `faster` is asked for and not installed.
+        BadDataset: the annotations are not usable.
+    """
+
+    def __init__(self, truth: Dataset | Mapping[str, Any] | str | Path, *, backend: str = "auto") -> None:
+        self.backend = choose_backend(backend)
+        self._dataset = truth if isinstance(truth, Dataset) else None
+        self._truths: dict[int, Sample] = {}
+        self._json = _annotations_of(truth)
+        self._lazy = self._dataset is not None and not hasattr(truth, "annotations")
+        self.categories: list[Json] = self._json["categories"]
+        self.classes: tuple[str, ...] = tuple(str(c["name"]) for c in self.categories)
+        self._known = {image["id"] for image in self._json["images"]}
+        self._added: set[int] = set()
+        self._rows: list[Json] = []
+        self._maps: dict[tuple[str, ...], list[int | None]] = {}
+
+    def __len__(self) -> int:
+        """Number of images added so far."""
+        return len(self._added)
+
+    def add(self, image_id: int, detections: Detections) -> None:
+        """Add all detections of one image; an image where nothing was found is added with zero detections.
+
+        Labels are matched to the annotations by class name where the two lists of names differ; classes that the
+        annotations do not know are left out.
+
+        Raises:
+            BadDataset: the image is unknown or was added before, or the labels do not fit the annotated classes.
+        """
+        if not self._lazy and image_id not in self._known:
+            raise BadDataset(f"image {image_id!r} is not in the annotations")
+        if image_id in self._added:
+            raise BadDataset(f"image {image_id!r} was evaluated twice")
+        to_category = self._category_ids(detections.classes)
+        if len(detections) and not 0 <= detections.labels.min() <= detections.labels.max() < len(to_category):
+            raise BadDataset(f"image {image_id!r} has labels outside the {len(to_category)} classes")
+        corners = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
+        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+        rows = zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+        self._rows += [
+            {"image_id": image_id, "category_id": to_category[label], "bbox": box, "score": score}
+            for box, score, label in rows
+            if to_category[label] is not None
+        ]
+        self._added.add(image_id)
+
+    def add_sample(self, sample: Sample, detections: Detections) -> None:
+        """As `add`, for a sample of the dataset; spares a later pass over a dataset that is expensive to read."""
+        self._truths[sample.id] = sample
+        self.add(sample.id, detections)
+
+    def summarize(self) -> CocoResult:
+        """Score what was added so far."""
+        return score(self._ground_truth(), self._rows, "bbox", sorted(self._added), self.backend)
+
+    def write_results(self, file: str | Path) -> None:
+        """Write the detections as a COCO results file (a list of image_id, category_id, bbox xywh, score)."""
+        Path(file).write_text(json.dumps(self._rows), encoding="utf-8")
+
+    def _category_ids(self, classes: tuple[str, ...]) -> list[int | None]:
+        """Category id of each label; None for a class without annotations."""
+        if classes not in self._maps:
+            if not classes or classes == self.classes:
+                ids: list[int | None] = [c["id"] for c in self.categories]
+            else:
+                by_name = {name: c["id"] for name, c in zip(self.classes, self.categories, strict=True)}
+                ids = [by_name.get(name) for name in classes]
+                if by_name and not any(i is not None for i in ids):
+                    raise BadDataset(
+                        f"the detections' classes {_some(classes)} are not among the annotated {_some(self.classes)}",
+                        help="evaluate on a dataset of the detector's classes",
+                    )
+            self._maps[classes] = ids
+        return self._maps[classes]
+
+    def _ground_truth(self) -> Json:
+        if self._dataset is None or not self._lazy:
+            return self._json
+        missing = self._added - self._truths.keys()
+        for index in range(len(self._dataset) if missing else 0):
+            sample = self._dataset.sample(index)
+            if sample.id in missing:
+                self._truths[sample.id] = sample
+        absent = missing - self._truths.keys()
+        if absent:
+            raise BadDataset(f"images {sorted(absent)[:5]} are not in the dataset")
+        return self._json | annotations_of(self._truths.values(), self.classes)
+
+
+def evaluate_results(
+    annotations: str | Path, results: str | Path, iou_type: str = "bbox", *, backend: str = "auto"
+) -> CocoResult:
+    """Score a COCO results file against an instances file, over all images of the latter.
+
+    Args:
+        annotations: instances json.
+        results: results json: a list of records with image_id, category_id, score and bbox or segmentation (RLE).
+        iou_type: `bbox` or `segm`.
+        backend: see `CocoEvaluator`.
+
+    Raises:
+        MissingFile: a file does not exist.
+        BadDataset: a file is malformed, or the results are of other images or categories than the annotations.
+    """
+    truth = read_annotations(Path(annotations))
+    if iou_type not in ("bbox", "segm"):
+        raise UnknownName(f"iou_type {iou_type!r} is unknown", help="bbox or segm")
+    images = {image["id"] for image in truth["images"]}
+    rows = _read_results(Path(results), images, {c["id"] for c in truth["categories"]}, iou_type)
+    return score(truth, rows, iou_type, sorted(images), choose_backend(backend))
+
+
+def annotations_of(samples: Iterable[Sample], classes: tuple[str, ...]) -> Json:
+    """A COCO instances object of samples: category ids are labels + 1, areas are box areas."""
+    images: list[Json] = []
+    notes: list[Json] = []
+    for sample in samples:
+        images.append({"id": sample.id, "height": sample.size[0], "width": sample.size[1], "file_name": ""})
+        notes.extend(note | {"image_id": sample.id} for note in _notes(sample.truth))
+    categories = [{"id": label + 1, "name": name} for label, name in enumerate(classes)]
+    return {
+        "images": images,
+        "annotations": [note | {"id": number} for number, note in enumerate(notes, 1)],
+        "categories": categories,
+    }
+
+
+_RESULT_HELP = "bbox is [x, y, width, height] in pixels; segmentation is run-length coded: {size: [h, w], counts: ...}"
+
+
+# --- inside -----------------------------------------------------------------------------------------------------------
+
+
+def _annotations_of(truth: Dataset | Mapping[str, Any] | str | Path) -> Json:
+    if isinstance(truth, str | Path):
+        return read_annotations(Path(truth))
+    content = truth if isinstance(truth, Mapping) else getattr(truth, "annotations", None)
+    if content is None:
+        assert isinstance(truth, Dataset), "the remaining case of the signature"
+        return annotations_of([], truth.classes)
+    check_annotations(content)
+    return dict(content)
+
+
+def _notes(truth: Truth) -> list[Json]:
+    corners = np.asarray(truth.boxes, np.float64).reshape(-1, 4)
+    rows = zip(corners.tolist(), truth.labels.tolist(), truth.crowd.tolist(), strict=True)
+    return [
+        {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "category_id": c + 1, "iscrowd": int(crowd)}
+        for (x1, y1, x2, y2), c, crowd in rows
+    ]
+
+
+def _read_results(file: Path, images: set[int], categories: set[int], iou_type: str) -> list[Json]:
+    if not file.is_file():
+        raise MissingFile(f"results file {str(file)!r} does not exist")
+    try:
+        rows = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise BadDataset(f"{file}: not a json file ({error})") from error
+    if not isinstance(rows, list):
+        raise BadDataset(f"{file}: expected a list of results")
+    shape, check = ("bbox", _is_box) if iou_type == "bbox" else ("segmentation", _is_mask)
+    for number, row in enumerate(rows):
+        missing = [k for k in ("image_id", "category_id", "score", shape) if not isinstance(row, dict) or k not in row]
+        if missing:
+            raise BadDataset(f"{file}: result number {number} has no {missing[0]!r}")
+        if row["image_id"] not in images:
+            raise BadDataset(f"{file}: result number {number} is of image {row['image_id']!r}, not in the annotations")
+        if row["category_id"] not in categories:
+            raise BadDataset(f"{file}: result number {number} is of unknown category {row['category_id']!r}")
+        if not check(row[shape]):
+            raise BadDataset(f"{file}: result number {number} has an unusable {shape}", help=_RESULT_HELP)
+    return rows
+
+
+def _is_box(box: object) -> bool:
+    numbers = isinstance(box, list) and len(box) == 4 and all(isinstance(v, int | float) for v in box)
+    return numbers and bool(np.isfinite(np.array(box, np.float64)).all())
+
+
+def _is_mask(mask: object) -> bool:
+    return isinstance(mask, dict) and "counts" in mask and "size" in mask
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,93 @@
+"""Run an engine over a dataset and score it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from graphdet.data.dataset import Dataset
+from graphdet.errors import BadInput, InternalError
+from graphdet.eval.coco import CocoEvaluator
+from graphdet.eval.score import CocoResult
+from graphdet.records import Array, Detections
+
+
+class Engine(Protocol):
+    """Anything that finds objects in a list of images, given as paths or as u8[H W 3] BGR pixels."""
+
+    def __call__(self, images: list[Path | Array], /) -> Sequence[Detections]:
+        """One `Detections` per image, boxes in pixels of that image."""
+
+
+def evaluate(
+    engine: Engine,
+    dataset: Dataset,
+    *,
+    batch: int = 1,
+    limit: int | None = None,
+    progress: bool | None = None,
+    backend: str = "auto",
+    results: str | Path | None = None,
+) -> CocoResult:
+    """COCO figures of an engine on a dataset.
+
+    Args:
+        engine: called with up to `batch` images at a time; the last call may hold fewer.
+        dataset: images and truths.
+        batch: images per call, at least 1.
+        limit: evaluate only the first so many images; the figures are those of these images alone.
+        progress: a progress bar on stderr; None shows it when stderr is a terminal.
+        backend: see `CocoEvaluator`.
+        results: where to write the detections as a COCO results file.
+
+    Returns:
+        The figures. When interrupted by Ctrl-C after at least one image, those of the images done so far, with
+        `complete=False` and a note on stderr.
+
+    Raises:
+        BadInput: `batch` or `limit` is out of range.
+    """
+    if batch < 1 or (limit is not None and limit < 0):
+        raise BadInput(f"batch {batch}, limit {limit}: expected batch of at least 1 and a limit that is not negative")
+    evaluator = CocoEvaluator(dataset, backend=backend)
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    try:
+        _run(engine, dataset, evaluator, _steps(count, batch, progress))
+    except KeyboardInterrupt:
+        if not len(evaluator):
+            raise
+        print(f"interrupted: the figures are of the first {len(evaluator)} of {count} images", file=sys.stderr)
+    if results is not None:
+        evaluator.write_results(results)
+    return replace(evaluator.summarize(), complete=len(evaluator) == count)
+
+
+def _run(engine: Engine, dataset: Dataset, evaluator: CocoEvaluator, steps: Iterator[tuple[int, int]]) -> None:
+    for first, end in steps:
+        samples = [dataset.sample(i) for i in range(first, end)]
+        found = engine([s.image for s in samples])
+        if len(found) != len(samples):
+            raise InternalError(f"the engine returned {len(found)} detections for {len(samples)} images")
+        for sample, detections in zip(samples, found, strict=True):
+            evaluator.add_sample(sample, detections)
+
+
+def _steps(count: int, batch: int, progress: bool | None) -> Iterator[tuple[int, int]]:
+    """(first, end) of each batch, moving a progress bar along."""
+    steps = ((first, min(first + batch, count)) for first in range(0, count, batch))
+    shown = sys.stderr.isatty() if progress is None else progress
+    if not shown:
+        yield from steps
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=count)
+        for first, end in steps:
+            yield first, end
+            bar.update(task, completed=end)

@@ -1,0 +1,218 @@
+"""What a detector is: a function from an `Image` to a `Detector`, with a table of variants; and how it is traced."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Union
+
+from graphdet.errors import BadDetector, PhaseLeak, UnknownName, nearest
+from graphdet.ir.dims import Dim
+from graphdet.ir.graph import Graph, Value
+from graphdet.ir.op import TRAIN
+from graphdet.ir.source import render
+from graphdet.ir.trace import Trace, current, graph_input, mark_train_only, tracing
+from graphdet.ir.types import boxes, tensor
+from graphdet.ir.walk import live
+from graphdet.records import Preprocess
+
+Losses = Mapping[str, Union[Value, Sequence[Value]]]
+OrderKey = Callable[[str], tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class TruthValues:
+    """Ground truth of a padded batch: boxes<xyxy,net> f32[N G 4], labels i64[N G], count i64[N]; rows past count are padding."""
+
+    boxes: Value
+    labels: Value
+    count: Value
+
+
+class Image:
+    """The inputs of a detector.
+
+    pixels: f32[N 3 H W], normalised and padded · size: f32[N 2], unpadded (height, width) in net pixels · geometry: f32[N 4],
+    (scale_x, scale_y, offset_x, offset_y) with net = image * scale + offset · truth: only for losses.
+    """
+
+    def __init__(self, divisor: int) -> None:
+        self.batch = Dim.symbol("N")
+        height, width = Dim.symbol("H", divisor), Dim.symbol("W", divisor)
+        self.pixels = graph_input("pixels", tensor("f32", self.batch, 3, height, width))
+        self.size = graph_input("size", tensor("f32", self.batch, 2))
+        self.geometry = graph_input("geometry", tensor("f32", self.batch, 4))
+
+    @cached_property
+    def truth(self) -> TruthValues:
+        """Ground truth; a value computed from it may flow only into losses."""
+        count = Dim.symbol("G")
+        return TruthValues(
+            mark_train_only(graph_input("truth.boxes", boxes("net", self.batch, count, 4))),
+            mark_train_only(graph_input("truth.labels", tensor("i64", self.batch, count))),
+            mark_train_only(graph_input("truth.count", tensor("i64", self.batch))),
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections of a padded batch: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N]."""
+
+    boxes: Value
+    scores: Value
+    labels: Value
+    count: Value
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What a detector function returns. A loss may be a list (one value a level); training minimises the sum of `losses`.
+
+    `late_losses` join when the recipe's last epochs switch them on (YOLOX's L1 term).
+    """
+
+    detections: Found
+    losses: Losses
+    late_losses: Losses = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a VARIANTS table: arguments of the detector function, and what is known of it.
+
+    ap: box AP on COCO val that the reference reports · upstream: the reference's configuration of the same network.
+    """
+
+    arguments: Mapping[str, Any]
+    preprocess: Preprocess
+    ap: float | None = None
+    upstream: str = ""
+    classes: tuple[str, ...] = ()
+
+
+def row(preprocess: Preprocess, *, ap: float | None = None, upstream: str = "", classes: tuple[str, ...] = (), **arguments: Any) -> Row:
+    """A line of a VARIANTS table."""
+    return Row(arguments, preprocess, ap, upstream, classes)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A named detector that can be traced: `retinanet_r50`."""
+
+    name: str
+    function: Callable[..., Detector]
+    row: Row
+    export_order: OrderKey | None = None
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How images become network inputs."""
+        return self.row.preprocess
+
+    @property
+    def paper(self) -> str:
+        """The first line of the detector file's docstring."""
+        return (inspect.getdoc(inspect.getmodule(self.function)) or "").split("\n")[0]
+
+    def with_arguments(self, **arguments: Any) -> Variant:
+        """The same detector with other arguments (`classes=3`). Raises BadDetector for an unknown one."""
+        accepted = [p.name for p in inspect.signature(self.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+        for name in arguments:
+            if name not in accepted:
+                raise BadDetector(f"{self.name} has no argument {name!r}; it has {', '.join(accepted)}", help=nearest(name, accepted))
+        changed = Row({**self.row.arguments, **arguments}, self.row.preprocess, self.row.ap, self.row.upstream, self.row.classes)
+        return Variant(self.name, self.function, changed, self.export_order)
+
+
+class DetectorFunction:
+    """A decorated detector: calling it traces nothing by itself; `variants` holds its rows by name."""
+
+    def __init__(self, function: Callable[..., Detector], rows: Mapping[str, Row], export_order: OrderKey | None) -> None:
+        self.function, self.__doc__, self.__name__ = function, function.__doc__, function.__name__
+        self.__module__ = function.__module__
+        for r in rows.values():
+            _check_row(function, r)
+        self.variants = {name: Variant(name, function, r, export_order) for name, r in rows.items()}
+
+    def __call__(self, image: Image, **arguments: Any) -> Detector:
+        return self.function(image, **arguments)
+
+
+def detector(
+    rows: Mapping[str, Row], *, export_order: OrderKey | None = None
+) -> Callable[[Callable[..., Detector]], DetectorFunction]:
+    """Declare a detector with its variants. Raises BadDetector for a row whose arguments the function does not take.
+
+    export_order: sort key of parameter prefixes that gives the order of convolutions in upstream ONNX exports, where that differs from
+    the order of execution.
+    """
+    return lambda function: DetectorFunction(function, rows, export_order)
+
+
+def _check_row(function: Callable[..., Detector], r: Row) -> None:
+    try:
+        inspect.signature(function).bind(None, **r.arguments)
+    except TypeError as error:
+        raise BadDetector(f"{function.__name__}: a variant row does not fit the function: {error}") from None
+
+
+def trace(variant: Variant, phase: str = "infer") -> Graph:
+    """Trace a detector. `infer` gives boxes, scores, labels, count; `train` gives one output a loss term.
+
+    Raises PhaseLeak when train-only values reach the detections, BadDetector when the function returns something else.
+    """
+    with tracing(variant.name, phase) as opened:
+        result = variant.function(Image(variant.preprocess.divisor), **variant.row.arguments)
+        if not isinstance(result, Detector):
+            raise BadDetector(f"{variant.name} returned a {type(result).__name__}; a Detector(detections=..., losses=...) is expected")
+        found = {k: getattr(result.detections, k) for k in ("boxes", "scores", "labels", "count")}
+        _check_leaks(opened, opened.graph(found))
+        if phase == "infer":
+            return live(opened.graph(found), keep_params=True)
+        return live(opened.graph({**flat_losses(result.losses), **flat_losses(result.late_losses)}), keep_params=True)
+
+
+def flat_losses(losses: Losses) -> dict[str, Value]:
+    """Loss terms by name; the i-th of a list gets the name `loss_cls.i`."""
+    flat: dict[str, Value] = {}
+    for name, terms in losses.items():
+        if isinstance(terms, Value):
+            flat[name] = terms
+        else:
+            flat.update({f"{name}.{i}": term for i, term in enumerate(terms)})
+    return flat
+
+
+def _check_leaks(opened: Trace, graph: Graph) -> None:
+    tainted = set(opened.train_only)
+    for node in graph.nodes:
+        if TRAIN in node.op.traits and node not in opened.phase_nodes or any(v in tainted for v in node.inputs if v is not None):
+            tainted.update(node.outputs)
+    for name, value in graph.outputs.items():
+        if value in tainted:
+            leak = _first_leak(value, tainted)
+            raise PhaseLeak(
+                f"detections.{name} depends on a train-only value ({leak.node.name})",
+                where=render(leak.node.places),
+                help="ground truth, assignments and losses may flow only into losses",
+            )
+
+
+def _first_leak(value: Value, tainted: set[Value]) -> Value:
+    while True:
+        before = next((v for v in value.node.inputs if v is not None and v in tainted), None)
+        if before is None:
+            return value
+        value = before
+
+
+def find_variant(variants: Mapping[str, Variant], name: str) -> Variant:
+    """A variant by name. Raises UnknownName with the nearest known one."""
+    if name not in variants:
+        raise UnknownName(f"unknown detector {name!r}", help=nearest(name, variants) or "`graphdet zoo` lists them")
+    return variants[name]
+
+
+__all__ = ["Detector", "Found", "Image", "Row", "TruthValues", "Variant", "current", "detector", "row", "trace"]

@@ -1,0 +1,46 @@
+"""Every op, declared once: signature, meaning, type rule, cost, lowerings."""
+
+from graphdet.ops.assign import cells_inside, match_iou, match_simota
+from graphdet.ops.box import (
+    anchor_grid,
+    as_boxes,
+    clip_boxes,
+    decode_deltas,
+    decode_points,
+    encode_deltas,
+    encode_points,
+    iou,
+    point_grid,
+    to_image,
+)
+from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, max_pool, upsample
+from graphdet.ops.loss import bce, focal_loss
+from graphdet.ops.math import (
+    absolute,
+    add,
+    cast,
+    div,
+    exp,
+    greater,
+    less,
+    maximum,
+    minimum,
+    mul,
+    relu,
+    sigmoid,
+    silu,
+    square,
+    sub,
+    where,
+)
+from graphdet.ops.reduce import best, best_index, one_hot, total
+from graphdet.ops.select import nms, select_top, select_top_logits
+from graphdet.ops.shape import concat, gather_rows, index, reshape, transpose
+
+__all__ = [
+    "absolute", "add", "anchor_grid", "as_boxes", "batch_norm", "batch_norm_train", "bce", "best", "best_index", "cast",
+    "cells_inside", "clip_boxes", "concat", "conv2d", "decode_deltas", "decode_points", "div", "encode_deltas", "encode_points",
+    "exp", "focal_loss", "gather_rows", "greater", "index", "iou", "less", "match_iou", "match_simota", "max_pool", "maximum",
+    "minimum", "mul", "nms", "one_hot", "point_grid", "relu", "reshape", "select_top", "select_top_logits", "sigmoid", "silu",
+    "square", "sub", "to_image", "total", "transpose", "upsample", "where",
+]  # fmt: skip

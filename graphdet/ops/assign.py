@@ -1,0 +1,245 @@
+"""Assignment of ground truth to priors: which prior learns which object. Train-only; no gradient flows through.
+
+All work on padded batches: truth boxes [N G 4], labels [N G], count [N]; rows past the count do not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphdet.ir.graph import Value
+from graphdet.ir.op import FP32, TRAIN, op
+from graphdet.ops.box import random_boxes
+from graphdet.ops.math import Example, stable_sigmoid
+
+_TRUTH = "boxes<xyxy,net>[N G 4], i64[N G], i64[N]"
+
+
+@op("f[N C H W], f[N 2] -> b[N H*W*per_cell]", TRAIN)
+def cells_inside(level: Value, size: Value, *, stride: int, per_cell: int) -> Value:
+    """Whether each prior's cell starts inside its own unpadded image; size rows are (height, width), cells row-major."""
+    ...
+
+
+@cells_inside.reference
+def _(level: Any, size: Any, *, stride: int, per_cell: int) -> Any:
+    n, (h, w) = len(size), level.shape[-2:]
+    limit = np.ceil(size / stride)
+    rows = np.arange(h)[None, :, None] < limit[:, 0, None, None]
+    columns = np.arange(w)[None, None, :] < limit[:, 1, None, None]
+    return np.repeat((rows & columns).reshape(n, h * w), per_cell, 1)
+
+
+@cells_inside.torch
+def _(t: Any, level: Any, size: Any, *, stride: int, per_cell: int) -> Any:
+    n, (h, w) = len(size), level.shape[-2:]
+    limit = (size / stride).ceil()
+    rows = t.arange(h, device=size.device)[None, :, None] < limit[:, 0, None, None]
+    columns = t.arange(w, device=size.device)[None, None, :] < limit[:, 1, None, None]
+    return (rows & columns).reshape(n, h * w).repeat_interleave(per_cell, 1)
+
+
+@cells_inside.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 1, 3, 4), np.asarray([[24, 32], [17, 9]], np.float32)), {"stride": 8, "per_cell": 2}
+
+
+@op(f"boxes<xyxy,net>[A 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A]", TRAIN, FP32)
+def match_iou(
+    anchors: Value, inside: Value, boxes: Value, labels: Value, count: Value, *, positive: float, negative: float, classes: int
+) -> tuple[Value, Value, Value]:
+    """Anchor assignment by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask.
+
+    An anchor takes the object of largest IoU if that is at least `positive`; below `negative` it is background (label = classes); in
+    between, and outside the image, it is ignored (label -1). Every object also claims the anchors of its own largest IoU (if above
+    0); a later object wins. Anchors that are not positive are matched to themselves, so that their codes are zero.
+    """
+    ...
+
+
+def _np_iou(a: Any, b: Any) -> Any:
+    extent = np.maximum(np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2]), 0)
+    inside = extent[..., 0] * extent[..., 1]
+    area = [(x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1]) for x in (a, b)]
+    return inside / np.maximum(area[0][:, None] + area[1] - inside, np.float32(1e-6))
+
+
+@match_iou.reference
+def _(anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *, positive: float, negative: float, classes: int) -> Any:
+    n, a = inside.shape
+    out_labels, out_boxes, mask = np.full((n, a), -1, np.int64), np.tile(anchors, (n, 1, 1)), np.zeros((n, a), bool)
+    for i in range(n):
+        owner = np.full(a, -1)
+        if count[i] == 0:
+            out_labels[i][inside[i]] = classes
+            continue
+        overlap = _np_iou(anchors, boxes[i, : count[i]])
+        overlap[~inside[i]] = -1
+        top = overlap.max(1)
+        out_labels[i][inside[i] & (top < negative)] = classes
+        owner = np.where(top >= positive, overlap.argmax(1), owner)
+        for j in range(count[i]):
+            if overlap[:, j].max() >= 0:
+                owner[inside[i] & (overlap[:, j] == overlap[:, j].max())] = j
+        mask[i] = owner >= 0
+        out_labels[i][mask[i]] = labels[i][owner[mask[i]]]
+        out_boxes[i][mask[i]] = boxes[i][owner[mask[i]]]
+    return out_labels, out_boxes, mask
+
+
+@match_iou.torch
+def _(t: Any, anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *, positive: float, negative: float, classes: int) -> Any:
+    with t.no_grad():
+        n, a = inside.shape
+        real = t.arange(boxes.shape[1], device=boxes.device)[None] < count[:, None]
+        if boxes.shape[1] == 0:
+            background = t.where(inside, classes, -1)
+            return background, anchors.expand(n, a, 4), t.zeros_like(inside)
+        overlap = _torch_iou(t, anchors[None], boxes)
+        overlap = overlap.masked_fill(~(inside[:, :, None] & real[:, None, :]), -1.0)
+        top, owner = overlap.max(2)
+        owner = t.where(top >= positive, owner, -1)
+        peak = overlap.amax(1, keepdim=True)
+        claims = (overlap == peak) & (peak >= 0) & inside[:, :, None]
+        claimed = t.where(claims, t.arange(boxes.shape[1], device=boxes.device), -1).amax(2)
+        owner = t.where(claimed >= 0, claimed, owner)
+        mask = owner >= 0
+        index = owner.clamp(min=0)
+        found = t.where(mask, labels.gather(1, index), t.where(inside & (top < negative), classes, -1))
+        matched = t.where(mask[..., None], boxes.gather(1, index[..., None].expand(-1, -1, 4)), anchors[None])
+        return found, matched, mask
+
+
+def _torch_iou(t: Any, a: Any, b: Any) -> Any:
+    """Pairwise IoU [N A G] of a [N A 4] (or [1 A 4]) and b [N G 4]."""
+    extent = (t.minimum(a[:, :, None, 2:], b[:, None, :, 2:]) - t.maximum(a[:, :, None, :2], b[:, None, :, :2])).clamp(min=0)
+    inside = extent[..., 0] * extent[..., 1]
+    area = [(x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1]) for x in (a, b)]
+    return inside / (area[0][:, :, None] + area[1][:, None, :] - inside).clamp(min=1e-6)
+
+
+def _truth(rng: np.random.Generator, n: int, g: int, classes: int, counts: tuple[int, ...]) -> tuple[Any, ...]:
+    return random_boxes(rng, n, g), rng.integers(0, classes, (n, g)), np.asarray(counts)
+
+
+@match_iou.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    settings = {"positive": 0.5, "negative": 0.4, "classes": 3}
+    inside = rng.random((2, 40)) > 0.2
+    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (4, 2))), settings
+    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (0, 3))), settings
+    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 0, 3, (0, 0))), settings
+
+
+@op(f"points<net>[A 4], boxes<xyxy,net>[N A 4], logits[N A C], logits[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], f[N A]", TRAIN, FP32)
+def match_simota(
+    points: Value, predicted: Value, logits: Value, objectness: Value, boxes: Value, labels: Value, count: Value,
+    *, radius: float = 2.5, candidates: int = 10, iou_weight: float = 3.0,
+) -> tuple[Value, Value, Value]:  # fmt: skip
+    """Dynamic-k assignment by prediction cost (Ge et al. 2021, SimOTA): labels (-1: none), matched boxes, IoU with them.
+
+    A point (cell centre) is a candidate if it lies in any object's box or within `radius` strides of its centre. Cost: classification
+    (BCE of sqrt(class score x objectness)) + iou_weight * -log IoU, far larger unless the point is in both box and centre region. An
+    object takes its k cheapest points, k = the sum of its `candidates` largest IoUs, at least 1; a point wanted twice goes to
+    the cheaper object. Unassigned points keep their predicted box and IoU 0.
+    """
+    ...
+
+
+_FAR = 100000.0  # added in float64: in float32 it would swallow the differences that rank far candidates
+
+
+@match_simota.reference
+def _(
+    points: Any, predicted: Any, logits: Any, objectness: Any, boxes: Any, labels: Any, count: Any, *, radius: float, candidates: int, iou_weight: float
+) -> Any:
+    n, a, c = logits.shape
+    out_labels, out_boxes, out_iou = np.full((n, a), -1, np.int64), predicted.copy(), np.zeros((n, a), np.float32)
+    for i in range(n):
+        truth, names = boxes[i, : count[i]], labels[i, : count[i]]
+        in_box, in_centre = _regions(points, truth, radius)
+        valid = np.flatnonzero((in_box | in_centre).any(1)) if count[i] else np.zeros(0, np.int64)
+        if not len(valid):
+            continue
+        overlap = _np_iou(predicted[i, valid], truth)
+        p = np.sqrt(stable_sigmoid(logits[i, valid]) * stable_sigmoid(objectness[i, valid])[:, None])
+        wanted = np.eye(c)[names]
+        p = np.clip(p, 1e-44, None)[:, None]  # log(0) counts as -100, as in torch's binary cross entropy
+        bce = -(wanted * np.maximum(np.log(p), -100) + (1 - wanted) * np.maximum(np.log1p(-p), -100)).sum(-1)
+        cost = bce - iou_weight * np.log(overlap + 1e-7) + _FAR * ~(in_box & in_centre)[valid]
+        taken = np.zeros_like(overlap, bool)
+        for j in range(len(truth)):
+            k = max(1, int(np.sort(overlap[:, j])[::-1][:candidates].sum()))
+            taken[np.argsort(cost[:, j], kind="stable")[:k], j] = True
+        twice = taken.sum(1) > 1
+        taken[twice] = np.arange(len(truth)) == cost[twice].argmin(1)[:, None]
+        rows, owner = np.nonzero(taken)
+        out_labels[i, valid[rows]], out_boxes[i, valid[rows]] = names[owner], truth[owner]
+        out_iou[i, valid[rows]] = overlap[rows, owner]
+    return out_labels, out_boxes, out_iou
+
+
+def _regions(points: Any, truth: Any, radius: float) -> tuple[Any, Any]:
+    """Whether each point's cell centre lies in each box, and in its centre region: two b[A G]."""
+    xy, stride = points[:, None, :2] + points[:, None, 2:] * 0.5, points[:, None, 2:]
+    in_box = ((xy > truth[:, :2]) & (xy < truth[:, 2:])).all(-1)
+    centre = (truth[:, :2] + truth[:, 2:]) / 2
+    return in_box, (np.abs(xy - centre) < radius * stride).all(-1)
+
+
+@match_simota.torch
+def _(
+    t: Any, points: Any, predicted: Any, logits: Any, objectness: Any, boxes: Any, labels: Any, count: Any,
+    *, radius: float, candidates: int, iou_weight: float,
+) -> Any:  # fmt: skip
+    n, a, c = logits.shape
+    g = boxes.shape[1]
+    with t.no_grad(), t.autocast(logits.device.type, enabled=False):
+        predicted, logits, objectness = predicted.float(), logits.float(), objectness.float()
+        if g == 0:
+            return t.full((n, a), -1, device=boxes.device), predicted, predicted.new_zeros((n, a))
+        real = (t.arange(g, device=boxes.device)[None] < count[:, None])[:, None]  # [N 1 G]
+        xy = (points[:, :2] + points[:, 2:] * 0.5)[None, :, None]
+        low, high = boxes[:, None, :, :2], boxes[:, None, :, 2:]
+        in_box = ((xy > low) & (xy < high)).all(-1) & real
+        in_centre = ((xy - (low + high) / 2).abs() < radius * points[None, :, None, 2:]).all(-1) & real
+        valid = (in_box | in_centre).any(2, keepdim=True) & real  # [N A G]
+        overlap = t.where(valid, _torch_iou(t, predicted, boxes), 0.0)
+        near = _torch_class_cost(t, logits, objectness, labels) - iou_weight * (overlap + 1e-7).log()
+        cost = near.double() + _FAR * ~(in_box & in_centre)
+        cost = t.where(valid, cost, t.inf)
+        k = overlap.topk(min(candidates, a), 1).values.sum(1).int().clamp(min=1)  # [N G]
+        taken = _torch_cheapest(t, cost, k) & valid
+        cheapest = t.nn.functional.one_hot(cost.argmin(2), g).bool()
+        taken = t.where(taken.sum(2, keepdim=True) > 1, cheapest, taken)
+        mask, owner = taken.any(2), taken.int().argmax(2)
+        matched = t.where(mask[..., None], boxes.gather(1, owner[..., None].expand(-1, -1, 4)), predicted)
+        return t.where(mask, labels.gather(1, owner), -1), matched, (overlap * taken).sum(2)
+
+
+def _torch_class_cost(t: Any, logits: Any, objectness: Any, labels: Any) -> Any:
+    """Binary cross entropy of the joint scores against each object's one-hot label, [N A G], without an [N A G C] tensor."""
+    p = (logits.sigmoid() * objectness.sigmoid()[..., None]).sqrt()
+    log_p, log_q = p.log().clamp(min=-100), (1 - p).log().clamp(min=-100)
+    index = labels[:, None].expand(-1, p.shape[1], -1)
+    return -(log_q.sum(2, keepdim=True) + (log_p - log_q).gather(2, index))
+
+
+def _torch_cheapest(t: Any, cost: Any, k: Any) -> Any:
+    """Per object the k points of least cost, as a mask [N A G]."""
+    most = int(k.max())
+    order = cost.topk(min(most, cost.shape[1]), 1, largest=False).indices
+    chosen = t.arange(order.shape[1], device=cost.device)[None, :, None] < k[:, None]
+    return t.zeros_like(cost, dtype=t.bool).scatter(1, order, chosen)
+
+
+@match_simota.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    y, x = np.mgrid[0:8, 0:8]
+    points = np.stack([x * 8, y * 8, x * 0 + 8, x * 0 + 8], -1).reshape(-1, 4).astype(np.float32)
+    predicted = np.concatenate([points[:, :2], points[:, :2] + 16], -1)[None] + rng.normal(0, 3, (2, 64, 4))
+    for counts in ((4, 2), (0, 1), (0, 0)):
+        yield (points, predicted.astype(np.float32), (2, 64, 3), (2, 64), *_truth(rng, 2, 4, 3, counts)), {}

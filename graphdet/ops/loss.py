@@ -1,0 +1,65 @@
+"""Loss terms, elementwise or per prior; detectors sum and normalise them. Train-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphdet.ir.graph import Value
+from graphdet.ir.op import FP32, TRAIN, op
+from graphdet.ops.math import Example, stable_sigmoid
+
+
+def _softplus(x: Any) -> Any:
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@op("logits[*S], f[*S] -> f[*S]", TRAIN, FP32)
+def bce(logits: Value, target: Value) -> Value:
+    """Binary cross entropy of sigmoid(logits) against targets in 0..1, elementwise."""
+    ...
+
+
+bce.reference(lambda logits, target: _softplus(logits) - logits * target)
+bce.torch(lambda t, logits, target: t.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none"))
+
+
+@bce.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 5, 3), rng.random((2, 5, 3), dtype=np.float32)), {}
+    yield (np.asarray([-80.0, 80.0], np.float32), np.asarray([0.0, 1.0], np.float32)), {}
+
+
+@op("logits[N A C], i64[N A] -> f[N A]", TRAIN, FP32)
+def focal_loss(logits: Value, labels: Value, *, alpha: float = 0.25, gamma: float = 2.0) -> Value:
+    """Sigmoid focal loss (Lin et al. 2017, eq. 5), summed over classes: -alpha_t (1 - p_t)^gamma log p_t.
+
+    A label of C (background) makes every class a negative; a label of -1 (ignored) gives 0.
+    """
+    ...
+
+
+@focal_loss.reference
+def _(logits: Any, labels: Any, *, alpha: float, gamma: float) -> Any:
+    target = labels[..., None] == np.arange(logits.shape[-1])
+    p = stable_sigmoid(logits)
+    miss = np.where(target, 1 - p, p)
+    weight = np.where(target, alpha, 1 - alpha) * miss**gamma * (labels >= 0)[..., None]
+    return (weight * (_softplus(logits) - logits * target)).sum(-1).astype(logits.dtype)
+
+
+@focal_loss.torch
+def _(t: Any, logits: Any, labels: Any, *, alpha: float, gamma: float) -> Any:
+    target = (labels[..., None] == t.arange(logits.shape[-1], device=labels.device)).to(logits.dtype)
+    p = logits.sigmoid()
+    miss = (1 - p) * target + p * (1 - target)
+    weight = (alpha * target + (1 - alpha) * (1 - target)) * miss.pow(gamma) * (labels >= 0)[..., None]
+    return (weight * t.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")).sum(-1)
+
+
+@focal_loss.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 6, 3), rng.integers(-1, 4, (2, 6))), {}
+    yield ((2, 0, 3), np.zeros((2, 0), np.int64)), {"gamma": 1.5}

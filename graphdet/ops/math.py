@@ -1,0 +1,157 @@
+"""Elementwise arithmetic, comparison and activations. Binary ops broadcast like NumPy; any operand may be a plain number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from graphdet.errors import ShapeMismatch
+from graphdet.ir.dims import Dim
+from graphdet.ir.graph import Operand, Value
+from graphdet.ir.op import ROWWISE, SAME, Op, op
+from graphdet.ir.types import FLOATS, Type
+
+Binary = Op[[Operand, Operand], Value]
+Unary = Op[[Value], Value]
+Example = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def broadcast(a: Type, b: Type) -> tuple[Dim, ...]:
+    """Dims of `a op b`. Raises ShapeMismatch where two sizes differ and neither is 1."""
+    rank = max(a.rank, b.rank)
+    left = (Dim.of(1),) * (rank - a.rank) + a.dims
+    right = (Dim.of(1),) * (rank - b.rank) + b.dims
+    dims = []
+    for x, y in zip(left, right, strict=True):
+        if x != y and x != 1 and y != 1:
+            raise ShapeMismatch(f"operands of [{' '.join(map(str, a.dims))}] and [{' '.join(map(str, b.dims))}] do not broadcast: {x} against {y}")
+        dims.append(y if x == 1 else x)
+    return tuple(dims)
+
+
+def _pairs(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4), (2, 3, 4)), {}
+    yield ((2, 3, 4), ()), {}
+    yield ((2, 1, 4), (3, 1)), {}
+    yield ((0, 4), (0, 4)), {}
+
+
+def _binary(name: str, meaning: Callable[..., Any], torch_name: str, onnx_name: str, doc: str) -> Binary:
+    def declaration(a: Operand, b: Operand) -> Value: ...
+
+    declaration.__doc__ = doc
+    made = op("T[*S], U[*R] -> T[*S]", ROWWISE, name=name)(declaration)
+    compares = name in ("greater", "less", "equal")
+
+    @made.infer
+    def _(a: Type, b: Type) -> Type:
+        first = a if a.dtype in FLOATS or b.dtype not in FLOATS else b
+        kind = a.kind if name == "mul" and a.kind == b.kind == "scores" else "tensor"
+        return Type("b" if compares else first.dtype, broadcast(a, b), kind)
+
+    made.reference(lambda a, b: np.asarray(meaning(a, b)))
+    made.torch(lambda t, a, b: getattr(t, torch_name)(a, b))
+    made.onnx(lambda e, a, b: getattr(e, onnx_name)(a, b))
+    made.examples(_pairs)
+    return made
+
+
+add = _binary("add", np.add, "add", "Add", "a + b.")
+sub = _binary("sub", np.subtract, "sub", "Sub", "a - b.")
+mul = _binary("mul", np.multiply, "mul", "Mul", "a * b. The product of two scores is a score.")
+div = _binary("div", np.true_divide, "div", "Div", "a / b.")
+maximum = _binary("maximum", np.maximum, "maximum", "Max", "The larger of a and b; NaN where either is NaN.")
+minimum = _binary("minimum", np.minimum, "minimum", "Min", "The smaller of a and b; NaN where either is NaN.")
+greater = _binary("greater", np.greater, "gt", "Greater", "a > b, as b[...]; false where either is NaN.")
+less = _binary("less", np.less, "lt", "Less", "a < b, as b[...]; false where either is NaN.")
+
+
+def _shapes(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 5),), {}
+    yield ((0, 3),), {}
+    yield (np.asarray([0.0, -60.0, 60.0, 1e-6], np.float32),), {}
+
+
+def _unary(name: str, signature: str, meaning: Callable[..., Any], torch: Callable[..., Any], onnx: Callable[..., Any], doc: str) -> Unary:
+    def declaration(x: Value) -> Value: ...
+
+    declaration.__doc__ = doc
+    made = op(signature, ROWWISE, *([SAME] if name == "relu" else []), name=name)(declaration)
+    made.reference(lambda x: np.asarray(meaning(x), x.dtype))
+    made.torch(torch)
+    made.onnx(onnx)
+    made.examples(_shapes)
+    return made
+
+
+def stable_sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)) without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+
+
+relu = _unary("relu", "f[*S] -> f[*S]", lambda x: np.maximum(x, 0), lambda t, x: t.relu(x), lambda e, x: e.Relu(x), "max(x, 0).")
+silu = _unary(
+    "silu",
+    "f[*S] -> f[*S]",
+    lambda x: x * stable_sigmoid(x),
+    lambda t, x: t.nn.functional.silu(x),
+    lambda e, x: e.Mul(x, e.Sigmoid(x)),
+    "x * sigmoid(x), also called Swish (Ramachandran et al. 2017).",
+)
+sigmoid = _unary(
+    "sigmoid",
+    "logits[*S] -> scores[*S]",
+    stable_sigmoid,
+    lambda t, x: t.sigmoid(x),
+    lambda e, x: e.Sigmoid(x),
+    "1 / (1 + exp(-x)): turns logits into scores in 0..1. Scores are refused: a second sigmoid is always a mistake.",
+)
+sigmoid.native("sigmoid")
+mul.native("mul")
+exp = _unary("exp", "f[*S] -> f[*S]", np.exp, lambda t, x: t.exp(x), lambda e, x: e.Exp(x), "e to the power x.")
+absolute = _unary("absolute", "f[*S] -> f[*S]", np.abs, lambda t, x: t.abs(x), lambda e, x: e.Abs(x), "|x|.")
+square = _unary("square", "f[*S] -> f[*S]", np.square, lambda t, x: x * x, lambda e, x: e.Mul(x, x), "x * x.")
+
+
+@op("b[*S], T[*A], T[*B] -> T[*S]", ROWWISE)
+def where(condition: Value, a: Operand, b: Operand) -> Value:
+    """`a` where the condition holds, `b` elsewhere; all three broadcast."""
+    ...
+
+
+@where.infer
+def _(condition: Type, a: Type, b: Type) -> Type:
+    first = a if a.rank >= b.rank else b
+    return first.with_dims(broadcast(condition, first.with_dims(broadcast(a, b))))
+
+
+where.reference(lambda condition, a, b: np.where(condition, a, b).astype(a.dtype))
+where.torch(lambda t, condition, a, b: t.where(condition, a, b))
+where.onnx(lambda e, condition, a, b: e.Where(condition, a, b))
+
+
+@where.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (rng.random((2, 3)) > 0.5, (2, 3), (2, 3)), {}
+    yield (rng.random((2, 3, 1)) > 0.5, (2, 3, 4), ()), {}
+
+
+@op("T[*S] -> T[*S]", ROWWISE)
+def cast(x: Value, *, to: str) -> Value:
+    """The same numbers as another dtype; true becomes 1. Casting float to integer truncates towards zero."""
+    ...
+
+
+cast.infer(lambda x, *, to: Type(to, x.dims, x.kind if to in FLOATS else "tensor", x.format, x.frame))
+cast.reference(lambda x, *, to: x.astype({"f32": "float32", "i64": "int64", "b": "bool", "f64": "float64"}[to]))
+cast.torch(lambda t, x, *, to: x.to({"f32": t.float32, "i64": t.int64, "b": t.bool, "f16": t.float16, "bf16": t.bfloat16, "f64": t.float64}[to]))
+cast.onnx(lambda e, x, *, to: e.Cast(x, to=e.dtype(to)))
+
+
+@cast.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (rng.random((2, 3)) > 0.5,), {"to": "f32"}
+    yield (rng.integers(-5, 5, (4,)),), {"to": "f32"}

@@ -1,0 +1,88 @@
+"""Reductions over axes, and one-hot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from graphdet.ir.dims import Dim
+from graphdet.ir.graph import Value
+from graphdet.ir.op import ROWWISE, op
+from graphdet.ir.types import Type
+from graphdet.ops.math import Example
+
+
+@op("T[*S] -> T[*R]")
+def total(x: Value, *, axes: tuple[int, ...] = ()) -> Value:
+    """Sum over the axes (all of them when none is named); the axes vanish. The sum of nothing is 0."""
+    ...
+
+
+@total.infer
+def _(x: Type, *, axes: tuple[int, ...]) -> Type:
+    gone = {a % x.rank for a in axes} if axes else set(range(x.rank))
+    return Type(x.dtype, tuple(d for i, d in enumerate(x.dims) if i not in gone))
+
+
+total.reference(lambda x, *, axes: np.asarray(x.sum(axes or None), x.dtype))
+total.torch(lambda t, x, *, axes: x.sum(axes) if axes else x.sum())
+total.onnx(lambda e, x, *, axes: e.ReduceSum(x, e.sizes(axes), keepdims=0) if axes else e.ReduceSum(x, keepdims=0))
+
+
+@total.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4),), {"axes": ()}
+    yield ((2, 3, 4),), {"axes": (1, -1)}
+    yield ((2, 0),), {"axes": (1,)}
+
+
+def _rows(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4),), {}
+    yield (np.asarray([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], np.float32),), {}
+    yield ((0, 4),), {}
+
+
+@op("T[*S C] -> T[*S]", ROWWISE)
+def best(x: Value) -> Value:
+    """The largest entry along the last axis."""
+    ...
+
+
+best.reference(lambda x: x.max(-1))
+best.torch(lambda t, x: x.amax(-1))
+best.onnx(lambda e, x: e.ReduceMax(x, e.sizes((-1,)), keepdims=0))
+best.examples(_rows)
+
+
+@op("T[*S C] -> labels[*S]", ROWWISE)
+def best_index(x: Value) -> Value:
+    """Where the largest entry along the last axis stands; the first one of equals."""
+    ...
+
+
+best_index.reference(lambda x: x.argmax(-1) if x.size else np.zeros(x.shape[:-1], np.int64))
+best_index.torch(lambda t, x: x.argmax(-1))
+best_index.onnx(lambda e, x: e.ArgMax(x, axis=-1, keepdims=0))
+best_index.examples(_rows)
+
+
+@op("i64[*S] -> f[*S classes]")
+def one_hot(labels: Value, *, classes: int) -> Value:
+    """1 at each label, 0 elsewhere; a label outside 0..classes-1 (background, ignored) gives a row of zeros."""
+    ...
+
+
+one_hot.infer(lambda labels, *, classes: Type("f32", (*labels.dims, Dim.of(classes))))
+one_hot.reference(lambda labels, *, classes: (labels[..., None] == np.arange(classes)).astype(np.float32))
+one_hot.torch(lambda t, labels, *, classes: (labels[..., None] == t.arange(classes, device=labels.device)).to(t.float32))
+one_hot.onnx(
+    lambda e, labels, *, classes: e.Cast(
+        e.Equal(e.Unsqueeze(labels, e.sizes((-1,))), e.constant(np.arange(classes))), to=e.dtype("f32")
+    )
+)
+
+
+@one_hot.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (rng.integers(-1, 4, (2, 5)),), {"classes": 3}

@@ -1,0 +1,207 @@
+"""Reshape, transpose, concatenate, slice, gather: the numbers stay, their places change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphdet.errors import BadAttribute, BakedDim, KindMismatch, ShapeMismatch
+from graphdet.ir.dims import Dim, DimLike, product
+from graphdet.ir.graph import Value
+from graphdet.ir.op import op
+from graphdet.ir.types import Type
+from graphdet.ops.math import Example
+
+
+@op("T[*S] -> T[*R]")
+def reshape(x: Value, *, shape: tuple[DimLike, ...]) -> Value:
+    """The same elements in C order under another shape; one size may be -1, which is computed from the others."""
+    ...
+
+
+@reshape.infer
+def _(x: Type, *, shape: tuple[DimLike, ...]) -> Type:
+    total = product(x.dims)
+    known = [Dim.of(d) for d in shape if d != -1]
+    if len(known) < len(shape) - 1:
+        raise BadAttribute(f"reshape: shape {shape} has more than one -1")
+    rest: Dim | None = None
+    try:
+        rest = total // product(tuple(known)) if product(tuple(known)) != 0 else None
+    except ArithmeticError:
+        rest = None
+    if rest is None or (len(known) == len(shape) and rest != 1):
+        wanted = " ".join(str(d) for d in shape)
+        literal = any(d.constant not in (None, 1) for d in known) and any(d.constant is None for d in x.dims)
+        kind = BakedDim if literal and not any(d.symbols for d in known) else ShapeMismatch
+        raise kind(
+            f"reshape: {x} has {total} elements, which do not fit [{wanted}]",
+            help="take symbolic sizes from the value (x.dim(0)) instead of writing numbers" if kind is BakedDim else "",
+        )
+    return x.with_dims(tuple(rest if d == -1 else d for d in shape))
+
+
+reshape.reference(lambda x, *, shape: x.reshape(shape))
+reshape.torch(lambda t, x, *, shape: x.reshape(shape))
+reshape.onnx(lambda e, x, *, shape: e.Reshape(x, e.sizes(shape)))
+
+
+@reshape.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4),), {"shape": (2, -1)}
+    yield ((0, 4),), {"shape": (-1, 2, 2)}
+
+
+@op("T[*S] -> T[*R]")
+def transpose(x: Value, *, order: tuple[int, ...]) -> Value:
+    """Permute the axes: result axis i is operand axis order[i]."""
+    ...
+
+
+@transpose.infer
+def _(x: Type, *, order: tuple[int, ...]) -> Type:
+    if sorted(order) != list(range(x.rank)):
+        raise BadAttribute(f"transpose: order {order} is not a permutation of the {x.rank} axes")
+    return x.with_dims(tuple(x.dims[i] for i in order))
+
+
+transpose.reference(lambda x, *, order: x.transpose(order))
+transpose.torch(lambda t, x, *, order: x.permute(order))
+transpose.onnx(lambda e, x, *, order: e.Transpose(x, perm=order))
+
+
+@transpose.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4, 5),), {"order": (0, 2, 3, 1)}
+
+
+@op("T[*S]* -> T[*S]")
+def concat(*xs: Value, axis: int) -> Value:
+    """Join values along an axis; all other sizes and the meaning must agree."""
+    ...
+
+
+@concat.infer
+def _(*xs: Type, axis: int) -> Type:
+    first = xs[0]
+    k = axis % first.rank
+    for i, x in enumerate(xs[1:], 1):
+        if x.meaning != first.meaning:
+            raise KindMismatch(f"concat: operand {i} is {x.meaning}, but operand 0 is {first.meaning}")
+        if x.dims[:k] != first.dims[:k] or x.dims[k + 1 :] != first.dims[k + 1 :]:
+            raise ShapeMismatch(f"concat: operand {i} is {x}, operand 0 is {first}; only axis {axis} may differ")
+    total = sum((x.dims[k] for x in xs), Dim.of(0))
+    return first.with_dims((*first.dims[:k], total, *first.dims[k + 1 :]))
+
+
+concat.reference(lambda *xs, axis: np.concatenate(xs, axis))
+concat.torch(lambda t, *xs, axis: t.cat(xs, axis))
+concat.onnx(lambda e, *xs, axis: e.Concat(*xs, axis=axis))
+concat.native("concat")
+
+
+@concat.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4), (2, 5, 4)), {"axis": 1}
+    yield ((2, 3), (2, 3), (2, 0)), {"axis": -1}
+
+
+Key = tuple[Any, ...]
+
+
+@op("T[*S] -> T[*R]")
+def index(x: Value, *, key: Key) -> Value:
+    """NumPy's basic indexing: each key item is an int (drops the axis), a (start, stop, step) tuple, or '...'.
+
+    Written `x[:, 1:3]`. Negative starts and stops count from the end, as in Python; steps are positive.
+    """
+    ...
+
+
+def _items(key: Key, rank: int) -> list[Any]:
+    """One key item per axis."""
+    items = list(key)
+    whole = (None, None, None)
+    if "..." in items:
+        at = items.index("...")
+        items[at : at + 1] = [whole] * (rank - len(items) + 1)
+    if len(items) > rank:
+        raise BadAttribute(f"index: {len(items)} items for a value with {rank} axes")
+    return items + [whole] * (rank - len(items))
+
+
+@index.infer
+def _(x: Type, *, key: Key) -> Type:
+    dims = []
+    for item, dim in zip(_items(key, x.rank), x.dims, strict=True):
+        if isinstance(item, tuple):
+            start, stop, step = item
+            low = _position(0 if start is None else start, dim)
+            high = dim if stop is None else _position(stop, dim)
+            dims.append((high - low + (step or 1) - 1) // (step or 1))
+    return x.with_dims(tuple(dims))
+
+
+def _position(at: DimLike, dim: Dim) -> Dim:
+    place = Dim.of(at)
+    negative = place.constant is not None and place.constant < 0
+    if place.constant is not None and dim.constant is not None:
+        return Dim.of(max(0, dim.constant + place.constant) if negative else min(place.constant, dim.constant))
+    return dim + place if negative else place
+
+
+def _slices(key: Key, rank: int) -> tuple[Any, ...]:
+    return tuple(slice(*item) if isinstance(item, tuple) else item for item in _items(key, rank))
+
+
+index.reference(lambda x, *, key: x[_slices(key, x.ndim)])
+index.torch(lambda t, x, *, key: x[_slices(key, x.dim())])
+
+
+@index.onnx
+def _(e: Any, x: Any, *, key: Key) -> Any:
+    end = np.iinfo(np.int64).max
+    items = _items(key, e.type(x).rank)
+    cuts = [(i, *(item if isinstance(item, tuple) else (item, item + 1 or end, 1))) for i, item in enumerate(items) if item != (None, None, None)]
+    if cuts:
+        starts = e.sizes(tuple(s or 0 for _, s, _, _ in cuts))
+        stops = e.sizes(tuple(end if s is None else s for _, _, s, _ in cuts))
+        x = e.Slice(x, starts, stops, e.sizes(tuple(c[0] for c in cuts)), e.sizes(tuple(c[3] or 1 for c in cuts)))
+    drop = tuple(i for i, item in enumerate(items) if not isinstance(item, tuple))
+    return e.Squeeze(x, e.sizes(drop)) if drop else x
+
+
+@index.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 6, 4),), {"key": ("...", (None, None, 2))}
+    yield ((2, 6, 4),), {"key": ((None, None, None), (1, -1, None))}
+    yield ((2, 6, 4),), {"key": ("...", 3)}
+    yield ((2, 6, 4),), {"key": ("...", -1)}
+
+
+@op("T[*S D], i64[N K] -> T[N K D]")
+def gather_rows(x: Value, index: Value) -> Value:
+    """Row index[n, k] of x[n] (or of x, when the rows are the same for every image), as [N K D]."""
+    ...
+
+
+@gather_rows.infer
+def _(x: Type, index: Type) -> Type:
+    if x.rank == 3 and x.dims[0] != index.dims[0]:
+        raise ShapeMismatch(f"gather_rows: rows of {x.dims[0]} images, indices of {index.dims[0]}")
+    return x.with_dims((*index.dims, x.dims[-1]))
+
+
+gather_rows.reference(lambda x, index: x[index] if x.ndim == 2 else np.take_along_axis(x, index[..., None], 1))
+gather_rows.torch(lambda t, x, index: x[index] if x.dim() == 2 else t.gather(x, 1, index[..., None].expand(-1, -1, x.shape[-1])))
+gather_rows.onnx(lambda e, x, index: e.Gather(x, index, axis=0) if e.type(x).rank == 2 else e.GatherND(x, e.Unsqueeze(index, e.sizes((-1,))), batch_dims=1))
+gather_rows.native("gather_rows")
+
+
+@gather_rows.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 7, 4), rng.integers(0, 7, (2, 5))), {}
+    yield ((7, 4), rng.integers(0, 7, (2, 5))), {}
+    yield ((2, 7, 4), np.zeros((2, 0), np.int64)), {}

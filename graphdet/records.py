@@ -1,0 +1,94 @@
+"""Plain records that rooms share: detections, ground truth, and how an image becomes a network input.
+
+Imports nothing of graphdet but errors, so that a deployment needs only NumPy beside the runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Objects found in one image, best first.
+
+    boxes: f32[K 4], xyxy in original pixels · scores: f32[K] in 0..1 · labels: i64[K], index into `classes` ·
+    classes: class names, may be empty · size: (height, width) of the original image.
+    """
+
+    boxes: Array
+    scores: Array
+    labels: Array
+    classes: tuple[str, ...] = ()
+    size: tuple[int, int] = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, score: float) -> Detections:
+        """Only the detections whose score is at least `score`."""
+        keep = self.scores >= score
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.classes, self.size)
+
+    def name(self, label: int) -> str:
+        """The class name of a label, or the label's number where names are not known."""
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form: a list of objects with class, label, score and box."""
+        return {
+            "size": list(self.size),
+            "objects": [
+                {
+                    "class": self.name(int(label)),
+                    "label": int(label),
+                    "score": round(float(score), 6),
+                    "box": [round(float(v), 3) for v in box],
+                }
+                for box, score, label in zip(self.boxes, self.scores, self.labels, strict=True)
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Annotated objects of one image: boxes f32[G 4] xyxy in original pixels, labels i64[G], crowd b[G]."""
+
+    boxes: Array
+    labels: Array
+    crowd: Array
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image of any size becomes a network input. The same record drives training, evaluation and the engine.
+
+    order: channel order the network wants, `bgr` or `rgb` · mean, std: per channel, in that order, on 0..255 values ·
+    size: (height, width) of the target area · fit: `letterbox` scales the image to fit inside `size`; `short_side` treats
+    `size` as (short, long) limits whatever the orientation (mmdet's keep-ratio rule) · pad: value written outside the image,
+    after normalisation · divisor: height and width of the network input are multiples of it.
+    Images are placed at the top left.
+    """
+
+    order: str = "bgr"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    size: tuple[int, int] = (640, 640)
+    fit: str = "letterbox"
+    pad: float = 0.0
+    divisor: int = 32
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form; `Preprocess.from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Preprocess:
+        """Read the form that `as_dict` writes."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

@@ -1,0 +1,1 @@
+"""Tests. Helper modules import as `tests.<room>.<module>`."""

@@ -1,0 +1,303 @@
+"""COCO figures: official results, limits, both backends, and the evaluation loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphdet.data import CocoDetection, Sample, Scenes, write_coco
+from graphdet.errors import BadDataset, BadInput, InternalError, MissingFile, UnknownName
+from graphdet.eval import CocoEvaluator, CocoResult, evaluate, evaluate_results
+from graphdet.records import Array, Detections, Truth
+
+BACKENDS = ("pycocotools", "faster")
+GOLDEN = {
+    "bbox": ".504581 .696973 .572982 .585626 .519400 .501398 .386813 .593680 .595353 .639811 .566421 .564291",
+    "segm": ".319545 .562288 .298927 .387374 .310183 .326934 .268230 .415449 .416839 .469450 .376759 .381472",
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    if request.param == "faster":
+        pytest.importorskip("faster_coco_eval")
+    return str(request.param)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+def test_golden_figures(shared: Callable[[str], Path], iou_type: str, backend: str) -> None:
+    folder = shared("data/cocoapi-evaluator-golden")
+    results = folder / f"instances_val2014_fake{iou_type}100_results.json"
+    result = evaluate_results(folder / "instances_val2014_100.json", results, iou_type, backend=backend)
+    expected = [float(v) for v in GOLDEN[iou_type].split()]
+    assert list(result.figures().values()) == pytest.approx(expected, abs=6e-7)
+    known = [v for v in result.per_class.values() if v >= 0]
+    assert len(result.per_class) == 80
+    assert np.mean(known) == pytest.approx(result.AP)
+    assert result.images == 100
+
+
+def oracle(dataset: Scenes, keep: float = 1.0, shift: float = 0.0) -> Callable[[list[Any]], list[Detections]]:
+    """An engine that knows the truth: finds the first share of the objects, displaced by `shift` pixels."""
+    position = iter(range(len(dataset)))
+
+    def engine(images: list[Any], /) -> list[Detections]:
+        found = []
+        for _ in images:
+            sample = dataset.sample(next(position))
+            count = round(keep * len(sample.truth.labels))
+            boxes = sample.truth.boxes[:count] + np.float32(shift)
+            scores = np.linspace(0.9, 0.5, count, dtype=np.float32)
+            found.append(Detections(boxes, scores, sample.truth.labels[:count], dataset.classes, sample.size))
+        return found
+
+    return engine
+
+
+def nothing(images: list[Any], /) -> list[Detections]:
+    return [none() for _ in images]
+
+
+def none() -> Detections:
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+SCENES = Scenes(7, seed=1, size=(96, 96))
+
+
+def test_a_perfect_detector_has_ap_one(backend: str) -> None:
+    result = evaluate(oracle(SCENES), SCENES, batch=3, backend=backend)
+    assert pytest.approx(1) == result.AP
+    assert pytest.approx(1) == result.AR100
+    assert (result.images, result.complete) == (7, True)
+
+
+def test_backends_agree_on_an_imperfect_detector() -> None:
+    pytest.importorskip("faster_coco_eval")
+    plain, fast = (evaluate(oracle(SCENES, 0.6, 2.0), SCENES, backend=b) for b in BACKENDS)
+    assert plain.as_dict() == fast.as_dict()
+    assert 0 < plain.AP < 0.9
+
+
+def test_zero_detections_score_zero(backend: str) -> None:
+    result = evaluate(nothing, SCENES, backend=backend)
+    assert result.AP == result.AP50 == result.AR100 == result.detections == 0
+
+
+def test_zero_annotations_score_minus_one(backend: str) -> None:
+    dataset = Scenes(2, size=(64, 64), max_objects=0)
+    for engine in (nothing, lambda images: [one_box() for _ in images]):
+        result = evaluate(engine, dataset, backend=backend)
+        assert set(result.figures().values()) == {-1.0}
+        assert set(result.per_class.values()) == {-1.0}
+
+
+def test_zero_images() -> None:
+    result = evaluate(nothing, SCENES, limit=0)
+    assert (result.images, result.complete, result.detections) == (0, True, 0)
+    assert result.AP == -1
+    assert evaluate(nothing, Scenes(0)).images == 0
+
+
+def one_box(label: int = 0, classes: tuple[str, ...] = ()) -> Detections:
+    box = np.array([[1, 1, 20, 20]], np.float32)
+    return Detections(box, np.array([0.9], np.float32), np.array([label]), classes)
+
+
+ANNOTATIONS = {
+    "images": [{"id": i, "height": 50, "width": 50, "file_name": f"{i}.png"} for i in (4, 9)],
+    "categories": [{"id": 5, "name": "cat"}, {"id": 2, "name": "dog"}],
+    "annotations": [
+        # id 0 is legal, although the evaluation libraries use it to mark "no match"
+        {"id": 0, "image_id": 4, "category_id": 5, "bbox": [1, 1, 19, 19], "area": 361, "iscrowd": 0},
+        {"id": 1, "image_id": 9, "category_id": 2, "bbox": [1, 1, 19, 19]},
+    ],
+}
+
+
+def test_add_and_summarize(backend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = json.dumps(ANNOTATIONS)
+    evaluator = CocoEvaluator(ANNOTATIONS, backend=backend)
+    evaluator.add(4, one_box(0))
+    assert len(evaluator) == 1
+    partial = evaluator.summarize()
+    assert partial.per_class == {"cat": pytest.approx(1), "dog": -1.0}
+    assert (partial.AP, partial.images) == (partial.per_class["cat"], 1)
+    evaluator.add(9, one_box(0))
+    whole = evaluator.summarize()
+    assert (whole.per_class["dog"], whole.images) == (0, 2)
+    assert json.dumps(ANNOTATIONS) == before
+    assert capsys.readouterr().out == ""
+
+
+def test_classes_are_matched_by_name() -> None:
+    evaluator = CocoEvaluator(ANNOTATIONS)
+    evaluator.add(4, one_box(1, ("dog", "cat", "cow")))
+    evaluator.add(9, one_box(2, ("dog", "cat", "cow")))
+    result = evaluator.summarize()
+    assert result.per_class["cat"] == pytest.approx(1)
+    assert (result.per_class["dog"], result.detections) == (0, 1)
+
+
+def test_misuse_is_refused() -> None:
+    evaluator = CocoEvaluator(ANNOTATIONS)
+    with pytest.raises(BadDataset, match="not in the annotations"):
+        evaluator.add(1, one_box())
+    with pytest.raises(BadDataset, match="outside the 2 classes"):
+        evaluator.add(4, one_box(2))
+    with pytest.raises(BadDataset, match="not among the annotated"):
+        evaluator.add(4, one_box(0, ("plane",)))
+    evaluator.add(4, one_box())
+    with pytest.raises(BadDataset, match="twice"):
+        evaluator.add(4, one_box())
+    with pytest.raises(UnknownName, match="fast"):
+        CocoEvaluator(ANNOTATIONS, backend="fast")
+    with pytest.raises(BadDataset, match="'images' is missing"):
+        CocoEvaluator({"annotations": []})
+
+
+def test_a_dataset_without_annotations_is_looked_up() -> None:
+    evaluator = CocoEvaluator(SCENES)
+    sample = SCENES.sample(2)
+    evaluator.add(3, Detections(sample.truth.boxes, np.ones(len(sample.truth.labels)), sample.truth.labels))
+    assert pytest.approx(1) == evaluator.summarize().AP
+    evaluator.add(77, none())
+    with pytest.raises(BadDataset, match="77"):
+        evaluator.summarize()
+
+
+class Crowded:
+    """One image with an object and a crowd region."""
+
+    classes = ("sheep",)
+
+    def __len__(self) -> int:
+        return 1
+
+    def sample(self, index: int) -> Sample:
+        """The image."""
+        boxes = np.array([[0, 0, 10, 10], [20, 20, 50, 50]], np.float32)
+        truth = Truth(boxes, np.zeros(2, np.int64), np.array([False, True]))
+        return Sample(np.zeros((60, 60, 3), np.uint8), 1, (60, 60), truth)
+
+
+def test_detections_in_a_crowd_are_ignored(backend: str) -> None:
+    boxes = np.array([[22, 22, 30, 30], [30, 30, 40, 40], [0, 0, 10, 10]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int64))
+    assert pytest.approx(1) == evaluate(lambda images: [found], Crowded(), backend=backend).AP
+
+
+def test_files_of_a_set_and_results_round_trip(tmp_path: Path) -> None:
+    file = write_coco(tmp_path, 7, seed=1, size=(96, 96))
+    dataset = CocoDetection(tmp_path / "images", file)
+    seen: list[Path | Array] = []
+
+    def engine(images: list[Path | Array], /) -> list[Detections]:
+        seen.extend(images)
+        return truthful(images)
+
+    truthful = oracle(SCENES, 0.7, 1.0)
+    result = evaluate(engine, dataset, batch=4, results=tmp_path / "results.json")
+    assert seen == [tmp_path / "images" / f"{i:06d}.jpg" for i in range(1, 8)]
+    again = evaluate_results(file, tmp_path / "results.json")
+    assert again.figures() == pytest.approx(result.figures())
+    assert again.detections == result.detections
+
+
+def test_limit_scores_only_the_first_images() -> None:
+    result = evaluate(oracle(SCENES), SCENES, limit=3)
+    assert (result.images, result.complete) == (3, True)
+    assert pytest.approx(1) == result.AP
+
+
+def test_an_interrupt_keeps_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    truthful = oracle(SCENES)
+
+    def engine(images: list[Any], /) -> list[Detections]:
+        found = truthful(images)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return found
+
+    done: list[int] = []
+    result = evaluate(engine, SCENES, batch=2)
+    assert (result.images, result.complete) == (4, False)
+    assert pytest.approx(1) == result.AP
+    assert "first 4 of 7 images" in capsys.readouterr().err
+
+
+def test_an_interrupt_before_anything_is_done_is_passed_on() -> None:
+    def engine(images: list[Any], /) -> list[Detections]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(engine, SCENES)
+
+
+def test_progress_goes_to_stderr_only_when_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(nothing, SCENES, progress=False)
+    assert capsys.readouterr() == ("", "")
+    evaluate(nothing, SCENES, progress=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_bad_arguments_and_engines() -> None:
+    with pytest.raises(BadInput):
+        evaluate(nothing, SCENES, batch=0)
+    with pytest.raises(BadInput):
+        evaluate(nothing, SCENES, limit=-1)
+    with pytest.raises(InternalError, match="0 detections for 2 images"):
+        evaluate(lambda images: [], SCENES, batch=2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({}, "expected a list"),
+        ([3], "has no 'image_id'"),
+        ([{"image_id": 4, "category_id": 5, "score": 1}], "has no 'bbox'"),
+        ([{"image_id": 1, "category_id": 5, "score": 1, "bbox": [0, 0, 1, 1]}], "image 1, not in"),
+        ([{"image_id": 4, "category_id": 1, "score": 1, "bbox": [0, 0, 1, 1]}], "unknown category 1"),
+        ([{"image_id": 4, "category_id": 5, "score": 1, "bbox": [0, 0, 1]}], "unusable bbox"),
+        ([{"image_id": 4, "category_id": 5, "score": 1, "bbox": [0, 0, 1, float("nan")]}], "unusable bbox"),
+    ],
+)
+def test_bad_results_are_refused(tmp_path: Path, rows: object, message: str) -> None:
+    truth, results = tmp_path / "truth.json", tmp_path / "results.json"
+    truth.write_text(json.dumps(ANNOTATIONS))
+    results.write_text(json.dumps(rows))
+    with pytest.raises(BadDataset, match=message):
+        evaluate_results(truth, results)
+
+
+def test_results_files_that_are_missing_or_empty(tmp_path: Path, backend: str) -> None:
+    truth, results = tmp_path / "truth.json", tmp_path / "results.json"
+    truth.write_text(json.dumps(ANNOTATIONS))
+    with pytest.raises(MissingFile):
+        evaluate_results(truth, results)
+    results.write_text("nonsense")
+    with pytest.raises(BadDataset, match="not a json"):
+        evaluate_results(truth, results)
+    with pytest.raises(UnknownName, match="keypoints"):
+        evaluate_results(truth, results, "keypoints")
+    results.write_text("[]")
+    assert evaluate_results(truth, results, backend=backend).AP == 0
+    polygon = [{"image_id": 4, "category_id": 5, "score": 1, "segmentation": [[0, 0, 9, 0, 9, 9]]}]
+    results.write_text(json.dumps(polygon))
+    with pytest.raises(BadDataset, match="unusable segmentation"):
+        evaluate_results(truth, results, "segm")
+
+
+def test_table_and_dict() -> None:
+    result = CocoResult.of([0.5, 0.25, *[-1.0] * 10], {"cat": 0.5}, 3, 4)
+    lines = result.table().splitlines()
+    assert lines[0].split() == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+    assert lines[1].split() == ["50.0", "25.0", "-", "-", "-", "-"]
+    assert json.loads(json.dumps(result.as_dict()))["per_class"] == {"cat": 0.5}

@@ -1,0 +1,121 @@
+"""Detectors against the reference implementation's recorded figures: stages, detections, losses, gradient norms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphdet import zoo
+from graphdet.compiler.backends.numpy.execute import execute
+from graphdet.ir import Graph, trace
+from tests.parity import kit
+
+torch = pytest.importorskip("torch")
+
+CASES = {
+    "retinanet__retinanet_r50_fpn_1x_coco": "retinanet_r50",
+    "yolox__yolox_nano_8xb8-300e_coco": "yolox_nano",
+    "yolox__yolox_tiny_8xb8-300e_coco": "yolox_tiny",
+    "yolox__yolox_s_8xb8-300e_coco": "yolox_s",
+}
+pytestmark = pytest.mark.data
+Run = tuple[dict[str, Any], Graph, Any, dict[str, np.ndarray]]
+
+
+@pytest.fixture(params=CASES, ids=CASES.get)
+def case(request: pytest.FixtureRequest, shared: Callable[[str], Path]) -> tuple[str, Path]:
+    """A case name and the folder of cases."""
+    return request.param, shared("parity")
+
+
+@cache
+def run(name: str, folder: Path, phase: str) -> Run:
+    """Run one case in one phase in PyTorch."""
+    from graphdet.compiler.backends.torch import to_module
+
+    facts = kit.load_case(folder, name)
+    graph = trace(zoo.get(CASES[name]), phase)
+    module = to_module(graph, kit.weights(facts, graph), taps=True)
+    module.train(phase == "train")
+    tensors = {k.replace(".", "_"): torch.from_numpy(v) for k, v in kit.inputs(facts, phase).items() if k in graph.inputs}
+    with torch.set_grad_enabled(phase == "train"):
+        result = module(**tensors)
+    if phase == "train":
+        losses = [v for k, v in result.items() if k in graph.outputs and not k.startswith("loss_l1")]
+        sum(losses).backward()
+    return facts, graph, module, {k: v.detach().numpy() for k, v in result.items()}
+
+
+def test_names_and_shapes(case: tuple[str, Path]) -> None:
+    """Every parameter and buffer of the reference, and nothing else."""
+    facts = kit.load_case(case[1], case[0])
+    graph = trace(zoo.get(CASES[case[0]]), "train")
+    expected = {n: tuple(s) for n, s, kind in facts["parameters"] if kind != "x"}
+    assert {n: tuple(d.constant for d in v.shape) for n, v in graph.params.items()} == expected
+
+
+def test_stages(case: tuple[str, Path]) -> None:
+    """Tapped values of the evaluation pass, to 1e-4 of their largest magnitude."""
+    facts, _, _, found = run(*case, "infer")
+    for stage, records in facts["stages"].items():
+        for record in records:
+            array = found[stage + record["path"].replace("/", ".")]
+            assert list(array.shape) == record["shape"]
+            limit = 1e-4 * record["absmax"]
+            np.testing.assert_allclose(kit.sample(array), record["sample"], rtol=0, atol=limit)
+            assert abs(array.mean(dtype=np.float64) - record["mean"]) <= limit
+            assert abs(np.abs(array).max() - record["absmax"]) <= limit
+
+
+def test_detections(case: tuple[str, Path]) -> None:
+    """Every recorded box has a partner: same label, IoU >= 0.99, score within 1e-4 of the largest score."""
+    facts, _, _, found = run(*case, "infer")
+    for i, record in enumerate(facts["detections"]):
+        count = int(found["count"][i])
+        assert count == record["count"]
+        boxes, scores, labels = (found[k][i, :count] for k in ("boxes", "scores", "labels"))
+        tolerance = 1e-4 * max(record["scores"])
+        cut = min(record["scores"]) + tolerance
+        for box, score, label in zip(record["boxes"], record["scores"], record["labels"], strict=True):
+            near = (labels == label) & (np.abs(scores - score) <= tolerance)
+            assert _iou(np.asarray(box), boxes[near]).max(initial=0) >= 0.99 or score <= cut, (i, box, score, label)
+
+
+def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    extent = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
+    inside = extent.prod(1)
+    return np.asarray(inside / ((box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inside))
+
+
+def test_losses(case: tuple[str, Path]) -> None:
+    """Every loss value, to 1e-4 relative."""
+    facts, _, _, found = run(*case, "train")
+    for name, values in facts["losses"].items():
+        ours = [found[k] for k in found if k == name or k.startswith(f"{name}.")]
+        np.testing.assert_allclose([float(v) for v in ours], values, rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_norms(case: tuple[str, Path]) -> None:
+    """The gradient norm of every parameter, to 1e-3 relative; none where the reference has none."""
+    facts, _, module, _ = run(*case, "train")
+    misses = {}
+    for name, parameter in module.named_parameters():
+        expected = facts["grad_norms"][name]
+        norm = None if parameter.grad is None else float(parameter.grad.norm())
+        if (norm is None) != (expected is None) or (norm is not None and not np.isclose(norm, expected, rtol=1e-3, atol=1e-6)):
+            misses[name] = (norm, expected)
+    assert not misses
+
+
+def test_numpy_oracle(case: tuple[str, Path]) -> None:
+    """The NumPy executor says what PyTorch says, for detections and for losses."""
+    for phase in ("infer", "train"):
+        facts, graph, _, found = run(*case, phase)
+        ours = execute(graph, kit.inputs(facts, phase), kit.weights(facts, graph))
+        for name, value in graph.outputs.items():
+            np.testing.assert_allclose(ours[value], found[name], rtol=1e-3, atol=1e-3, err_msg=name)

@@ -1,0 +1,1 @@
+"""Backbones: from pixels to feature maps, finest first."""

@@ -1,0 +1,66 @@
+"""ResNet (He et al. 2016, arXiv:1512.03385) and ResNeXt (Xie et al. 2017, arXiv:1611.05431)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphdet import ops
+from graphdet.blocks.conv import Norm, batch_norm, conv
+from graphdet.ir import Value, scope
+
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # table 1
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """A residual network as detectors use it: batch norm keeps its stored statistics in training.
+
+    caffe: a bottleneck strides in its first 1x1 convolution (the original networks) instead of its 3x3 one, and batch norm learns
+    nothing · frozen: how many stages, counted from the stem, learn nothing · groups, group_width: ResNeXt's cardinality and width.
+    """
+
+    depth: int = 50
+    caffe: bool = False
+    frozen: int = 1
+    groups: int = 1
+    group_width: int = 64
+
+    def __call__(self, x: Value) -> list[Value]:
+        """Features c2, c3, c4, c5 at strides 4, 8, 16, 32."""
+        learns = self.frozen < 0
+        x = conv("conv1", x, 64, size=7, stride=2, bias=False, trainable=learns)
+        x = ops.relu(batch_norm("bn1", x, self._norm(learns)))
+        x = ops.max_pool(x, size=3, stride=2, padding=1)
+        features = []
+        for stage, count in enumerate(DEPTHS[self.depth]):
+            with scope(f"layer{stage + 1}"):
+                for i in range(count):
+                    with scope(i):
+                        x = self._block(x, 64 * 2**stage, 2 if stage and not i else 1, self.frozen <= stage)
+            features.append(x)
+        return features
+
+    def _norm(self, learns: bool) -> Norm:
+        return Norm(stored=True, trainable=learns and not self.caffe)
+
+    def _block(self, x: Value, planes: int, stride: int, learns: bool) -> Value:
+        out = planes if self.depth < 50 else planes * 4
+        shortcut = x
+        if stride > 1 or x.dim(1) != out:
+            with scope("downsample"):
+                shortcut = conv("0", x, out, size=1, stride=stride, bias=False, trainable=learns)
+                shortcut = batch_norm("1", shortcut, self._norm(learns))
+        for i, (width, size, step, groups) in enumerate(self._layers(planes, out, stride), 1):
+            x = conv(f"conv{i}", x, width, size=size, stride=step, groups=groups, bias=False, trainable=learns)
+            x = batch_norm(f"bn{i}", x, self._norm(learns))
+            if i < (2 if self.depth < 50 else 3):
+                x = ops.relu(x)
+        return ops.relu(x + shortcut)
+
+    def _layers(self, planes: int, out: int, stride: int) -> list[tuple[int, int, int, int]]:
+        """(channels, kernel size, stride, groups) of a block's convolutions."""
+        if self.depth < 50:
+            return [(planes, 3, stride, 1), (planes, 3, 1, 1)]
+        width = planes * self.group_width // 64 * self.groups
+        first, second = (stride, 1) if self.caffe else (1, stride)
+        return [(width, 1, first, 1), (width, 3, second, self.groups), (out, 1, 1, 1)]

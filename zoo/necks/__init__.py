@@ -1,0 +1,1 @@
+"""Necks: from backbone features to the levels that heads read."""

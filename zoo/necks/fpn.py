@@ -1,0 +1,30 @@
+"""Feature pyramid network (Lin et al. 2017, arXiv:1612.03144)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphdet import ops
+from graphdet.blocks.conv import conv
+from graphdet.ir import Value, scope
+
+
+def fpn(features: Sequence[Value], width: int = 256, *, extra: int = 0) -> list[Value]:
+    """Levels of equal width, finest first: lateral 1x1 convolutions, a top-down path, 3x3 convolutions.
+
+    extra: coarser levels by strided 3x3 convolutions, the first of them from the last feature itself (RetinaNet's P6, P7).
+    """
+    with scope("lateral_convs"):
+        lateral = [_conv(i, c, width, size=1) for i, c in enumerate(features)]
+    for i in reversed(range(len(lateral) - 1)):
+        lateral[i] = lateral[i] + ops.upsample(lateral[i + 1], scale=2)
+    with scope("fpn_convs"):
+        levels = [_conv(i, p, width) for i, p in enumerate(lateral)]
+        for i in range(extra):
+            levels.append(_conv(len(levels), features[-1] if i == 0 else levels[-1], width, stride=2))
+    return levels
+
+
+def _conv(name: int, x: Value, width: int, *, size: int = 3, stride: int = 1) -> Value:
+    with scope(name):
+        return conv("conv", x, width, size=size, stride=stride)
