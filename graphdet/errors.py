@@ -1,7 +1,7 @@
 """Every error a user can meet: one class per mistake, a stable code, and a help page in the class docstring.
 
 `docs/errors.md` is generated from the docstrings below. Codes: GD1xx declaration, GD2xx types and frames, GD3xx compile,
-GD4xx artefact and runtime, GD5xx data and weights, GD9xx a fault of the library itself.
+GD4xx artefact and runtime, GD5xx data and weights, GD6xx training, GD9xx a fault of the library itself.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ class GdError(Exception):
     """Base of all errors that graphdet raises on purpose.
 
     `message` says what was found and what was expected; `where` is an already rendered source excerpt with a caret; `help`
-    says how to mend it.
+    says how to mend it; `about` is the position of the operand or the name of the attribute at fault, for type rules, which do
+    not know where in the user's code it stands.
     """
 
     code: ClassVar[str] = "GD000"
 
-    def __init__(self, message: str, *, where: str = "", help: str = "") -> None:
+    def __init__(self, message: str, *, where: str = "", help: str = "", about: int | str | None = None) -> None:
         super().__init__(message)
-        self.message, self.where, self.help = message, where, help
+        self.message, self.where, self.help, self.about = message, where, help, about
 
     def __str__(self) -> str:
         lines = [f"{self.code} {self.message}"]
@@ -77,7 +78,7 @@ class ShapeMismatch(GdError):
 
 
 class BadAttribute(GdError):
-    """An attribute of an op has a value or type that the op cannot take, or is unknown to it."""
+    """An operand or attribute of an op is missing, unknown to it, or of a type that it cannot take."""
 
     code = "GD103"
 
@@ -136,7 +137,7 @@ class FrameMismatch(GdError):
     """Boxes or points are in another frame or format than the op wants.
 
     Frames: `net` (pixels of the padded network input), `image` (pixels of the original image), `roi`, `unit` (0..1).
-    Formats: `xyxy`, `cxcywh`, `ltrb`, `deltas`. Convert with `to_frame` or `to_format`.
+    Formats: `xyxy`, `cxcywh`, `ltrb`, `deltas`. Decode ops give `net` boxes; `to_image` moves them to the original image, last.
     """
 
     code = "GD211"
@@ -263,6 +264,25 @@ class MissingFile(GdError):
     """A file or folder given by the user does not exist."""
 
     code = "GD520"
+
+
+# --- GD6xx: training --------------------------------------------------------------------------------------------------
+
+
+class BadRecipe(GdError):
+    """A training recipe has an unknown name, a value out of range, or does not fit the run that it is to resume."""
+
+    code = "GD600"
+
+
+class Diverged(GdError):
+    """A loss term or a gradient became infinite or not a number, and training stopped before it could spoil the weights.
+
+    The last checkpoint is intact. A lower `lr`, a longer `warmup` or a smaller `clip` usually helps; boxes of no or
+    enormous extent in the annotations are the other frequent cause.
+    """
+
+    code = "GD601"
 
 
 # --- GD9xx: our fault -------------------------------------------------------------------------------------------------

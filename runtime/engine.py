@@ -13,7 +13,7 @@ from graphdet.errors import BadInput, InternalError, nearest
 from graphdet.records import Array, Detections
 from graphdet.runtime.artefact import Artefact, read_artefact
 from graphdet.runtime.header import DETECTIONS, NativeStep
-from graphdet.runtime.plan import Executor
+from graphdet.runtime.plan import Executor, Watch
 from graphdet.runtime.preprocess import Image, Prepared, prepare
 
 
@@ -77,13 +77,16 @@ class Engine:
             found += self._detect(batch, thresholds)
         return found
 
-    def run(self, pixels: Array, size: Array, geometry: Array, **thresholds: float) -> dict[str, Array]:
+    def run(
+        self, pixels: Array, size: Array, geometry: Array, *, watch: Watch | None = None, **thresholds: float
+    ) -> dict[str, Array]:
         """Run the plan on one prepared batch and return the padded outputs as they are.
 
         Args:
             pixels: f32[N 3 H W]; N, H and W as the engine was built for, H and W multiples of the divisor.
             size: f32[N 2], unpadded (height, width) of each image in net pixels.
             geometry: f32[N 4], (scale_x, scale_y, offset_x, offset_y), net = image * scale + offset.
+            watch: called with the name and array of each value that a step makes, for inspection.
             thresholds: values by graph input name, in place of the defaults.
 
         Returns:
@@ -98,7 +101,7 @@ class Engine:
         self._check(pixels, size, geometry)
         inputs = {"pixels": pixels, "size": size, "geometry": geometry}
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        out = self._executor.run({**arrays, **values})
+        out = self._executor.run({**arrays, **values}, watch=watch)
         _check_outputs(out, len(pixels))
         return out
 

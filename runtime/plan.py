@@ -17,6 +17,7 @@ from graphdet.runtime.fields import REBUILD
 from graphdet.runtime.header import GRAPH_INPUTS, NativeStep, Plan, Step
 
 Run = Callable[[list[Array | None]], list[Array]]
+Watch = Callable[[str, Array], None]
 
 
 class Executor:
@@ -41,8 +42,10 @@ class Executor:
         self._dead = _last_uses(plan)
         self._lock = threading.Lock()
 
-    def run(self, inputs: dict[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: dict[str, Array], *, watch: Watch | None = None) -> dict[str, Array]:
         """Run all steps on the graph inputs (arrays by name) and return the plan's outputs by name.
+
+        watch: called with the name and array of each value as a step makes it; the array is only valid during the call.
 
         May be called from several threads; runs follow one another, as segments own their output memory.
 
@@ -53,7 +56,11 @@ class Executor:
             values: dict[str, Array] = {**self._constants, **inputs}
             for step, run, dead in zip(self._plan.steps, self._runs, self._dead, strict=True):
                 operands = [None if name is None else values[name] for name in step.inputs]
-                values.update(zip(step.outputs, _guarded(step, run, operands), strict=True))
+                made = dict(zip(step.outputs, _guarded(step, run, operands), strict=True))
+                values.update(made)
+                if watch:
+                    for name, array in made.items():
+                        watch(name, array)
                 for name in dead:
                     del values[name]
             return {key: np.array(values[name]) for key, name in self._plan.outputs.items()}

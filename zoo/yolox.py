@@ -87,9 +87,9 @@ def head(levels: list[Value], classes: int, block: Block) -> tuple[list[Value], 
     logits, boxes, objectness = [], [], []
     for i, level in enumerate(levels):
         classify, regress = (_tower(kind, i, level, block) for kind in ("cls", "reg"))
-        logits.append(conv(f"multi_level_conv_cls.{i}", classify, classes, size=1, bias_value=prior))
-        boxes.append(conv(f"multi_level_conv_reg.{i}", regress, 4, size=1))
-        objectness.append(conv(f"multi_level_conv_obj.{i}", regress, 1, size=1, bias_value=prior))
+        logits.append(conv(f"multi_level_conv_cls.{i}", classify, classes, size=1, deviation=0.01, bias_value=prior))
+        boxes.append(conv(f"multi_level_conv_reg.{i}", regress, 4, size=1, deviation=0.01))
+        objectness.append(conv(f"multi_level_conv_obj.{i}", regress, 1, size=1, deviation=0.01, bias_value=prior))
     return logits, boxes, objectness
 
 

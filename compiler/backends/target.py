@@ -13,16 +13,17 @@ from graphdet.ir.op import NATIVE, TRAIN, Op
 from graphdet.records import Array
 
 Build = Callable[[Graph, Mapping[str, Array]], bytes]
-TARGETS = ("openvino", "onnxruntime", "onnx")
+TARGETS = ("openvino", "onnxruntime", "onnx", "torch")
 
 
 @dataclass(frozen=True)
 class Target:
     """One row of the targets table.
 
-    dtypes: what it computes in · opset: of its ONNX segments · install: the command that brings its package · build: a segment as
-    bytes · selection: whether NMS and top-k stay in the segment (otherwise the runtime's kernels run them) · limits: ops that it
-    must not get, with the reason · notes: what a user should know.
+    dtypes: what it computes in · opset: of its ONNX segments · install: the command that brings its package · build:
+    turns a graph into a segment's bytes · selection: whether NMS and top-k stay in the segment (otherwise the runtime's
+    kernels run them) · rule: the lowering that its ops need · limits: ops it must not get, with the reason · notes:
+    what a user should know.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Target:
     install: str
     build: Build
     selection: bool = False
+    rule: str = "onnx"
     limits: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -38,7 +40,7 @@ class Target:
         """Whether an op may stand in a segment of this target."""
         if TRAIN in op.traits or op.name in self.limits or (NATIVE in op.traits and not self.selection):
             return False
-        return "onnx" in op.rules or "decompose" in op.rules
+        return self.rule in op.rules or "decompose" in op.rules
 
 
 def find_target(name: str) -> Target:

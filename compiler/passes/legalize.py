@@ -18,8 +18,8 @@ LEAVES = ("input", "param", "const")
 def expand(graph: Graph, has_rule: Callable[[Op[..., Any]], bool]) -> Graph:
     """Replace each op without a rule by its decomposition, again and again, where it declares one.
 
-    The new nodes keep places and scope of the one they replace. Raises PassFailure when a decomposition has other types than
-    its op declares.
+    The new nodes keep places and scope of the one they replace. Raises PassFailure when a decomposition has other types
+    than its op declares.
     """
 
     def visit(node: Node, builder: Builder) -> None:
@@ -57,7 +57,7 @@ def _decomposed(
 
 
 def refuse_missing(target: str, nodes: Iterable[Node], has_rule: Callable[[Op[..., Any]], bool]) -> None:
-    """Raise one NotLowerable that lists every op without a rule: its line, and why the target lacks it where that is written down."""
+    """Raise one NotLowerable that lists every op without a rule: its line, and why the target lacks it."""
     lines = []
     for node in nodes:
         if node.name not in LEAVES and not has_rule(node.op):

@@ -35,17 +35,18 @@ def conv(
     dilation: int = 1,
     bias: bool = True,
     trainable: bool = True,
+    gain: float = 1.0,
     deviation: float = 0.0,
     bias_value: float = 0.0,
 ) -> Value:
     """A convolution with "same" padding; parameters `name.weight`, `name.bias`.
 
-    deviation: standard deviation of the initial weights (0: He initialisation). Raises BadAttribute if x's channels are not a number.
+    gain: of the He initialisation · deviation: standard deviation of the initial weights instead. Raises BadAttribute if x's channels are not a number.
     """
     channels = x.dim(1).constant
     if channels is None or channels % groups:
         raise BadAttribute(f"conv {name!r}: {x.dim(1)} channels do not split into {groups} groups", where=render(here()))
-    init = {"init": "normal", "value": deviation} if deviation else {"init": "kaiming", "value": 1.0}
+    init = {"init": "normal", "value": deviation} if deviation else {"init": "kaiming", "value": gain}
     with scope(name):
         weight = parameter("weight", out, channels // groups, size, size, trainable=trainable, **init)  # type: ignore[arg-type]
         shift = parameter("bias", out, init="constant", value=bias_value, trainable=trainable) if bias else None
@@ -74,26 +75,36 @@ def batch_norm(name: str, x: Value, norm: Norm = Norm()) -> Value:
 
 
 def conv_module(
-    name: str, x: Value, out: int, *, size: int = 3, stride: int = 1, groups: int = 1, norm: Norm = Norm(), act: Activation = ops.relu
+    name: str,
+    x: Value,
+    out: int,
+    *,
+    size: int = 3,
+    stride: int = 1,
+    groups: int = 1,
+    norm: Norm = Norm(),
+    act: Activation = ops.relu,
+    gain: float = 1.0,
 ) -> Value:
     """conv -> batch norm -> activation; parameters `name.conv`, `name.bn`."""
     with scope(name):
-        return act(batch_norm("bn", conv("conv", x, out, size=size, stride=stride, groups=groups, bias=False), norm))
+        mapped = conv("conv", x, out, size=size, stride=stride, groups=groups, bias=False, gain=gain)
+        return act(batch_norm("bn", mapped, norm))
 
 
 YOLO_NORM = Norm(eps=1e-3, momentum=0.03)
+YOLO_GAIN = 6**-0.5  # a variance of 1 / (3 fan-in), PyTorch's default, from which the reference trains
 
 
-def silu_module(name: str, x: Value, out: int, *, size: int = 3, stride: int = 1) -> Value:
+def silu_module(name: str, x: Value, out: int, *, size: int = 3, stride: int = 1, groups: int = 1) -> Value:
     """conv -> batch norm -> SiLU, with the batch norm settings of the YOLO family."""
-    return conv_module(name, x, out, size=size, stride=stride, norm=YOLO_NORM, act=ops.silu)
+    settings = {"norm": YOLO_NORM, "act": ops.silu, "gain": YOLO_GAIN}
+    return conv_module(name, x, out, size=size, stride=stride, groups=groups, **settings)  # type: ignore[arg-type]
 
 
 def separable(name: str, x: Value, out: int, *, size: int = 3, stride: int = 1) -> Value:
     """Depthwise separable form of `silu_module` (Howard et al. 2017): a convolution a channel, then a 1x1 convolution."""
     channels = x.dim(1).constant or 1
     with scope(name):
-        deep = conv_module(
-            "depthwise_conv", x, channels, size=size, stride=stride, groups=channels, norm=YOLO_NORM, act=ops.silu
-        )
+        deep = silu_module("depthwise_conv", x, channels, size=size, stride=stride, groups=channels)
         return silu_module("pointwise_conv", deep, out, size=1)

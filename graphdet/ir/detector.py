@@ -12,7 +12,7 @@ from graphdet.errors import BadDetector, PhaseLeak, UnknownName, nearest
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Graph, Value
 from graphdet.ir.op import TRAIN
-from graphdet.ir.source import render
+from graphdet.ir.source import place_of, render
 from graphdet.ir.trace import Trace, current, graph_input, mark_train_only, tracing
 from graphdet.ir.types import boxes, tensor
 from graphdet.ir.walk import live
@@ -132,8 +132,8 @@ class DetectorFunction:
     def __init__(self, function: Callable[..., Detector], rows: Mapping[str, Row], export_order: OrderKey | None) -> None:
         self.function, self.__doc__, self.__name__ = function, function.__doc__, function.__name__
         self.__module__ = function.__module__
-        for r in rows.values():
-            _check_row(function, r)
+        for name, r in rows.items():
+            _check_row(function, name, r)
         self.variants = {name: Variant(name, function, r, export_order) for name, r in rows.items()}
 
     def __call__(self, image: Image, **arguments: Any) -> Detector:
@@ -151,11 +151,18 @@ def detector(
     return lambda function: DetectorFunction(function, rows, export_order)
 
 
-def _check_row(function: Callable[..., Detector], r: Row) -> None:
+def _check_row(function: Callable[..., Detector], name: str, r: Row) -> None:
+    accepted = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    unknown = [a for a in r.arguments if a not in accepted]
     try:
         inspect.signature(function).bind(None, **r.arguments)
     except TypeError as error:
-        raise BadDetector(f"{function.__name__}: a variant row does not fit the function: {error}") from None
+        fault = f"has no argument {unknown[0]!r}" if unknown else str(error)
+        raise BadDetector(
+            f"{function.__name__}: row {name!r} does not fit: {fault}; the arguments are {', '.join(accepted) or 'none'}",
+            where=render(place_of(function)),
+            help=nearest(unknown[0], accepted) if unknown else "",
+        ) from None
 
 
 def trace(variant: Variant, phase: str = "infer") -> Graph:
@@ -164,14 +171,30 @@ def trace(variant: Variant, phase: str = "infer") -> Graph:
     Raises PhaseLeak when train-only values reach the detections, BadDetector when the function returns something else.
     """
     with tracing(variant.name, phase) as opened:
-        result = variant.function(Image(variant.preprocess.divisor), **variant.row.arguments)
-        if not isinstance(result, Detector):
-            raise BadDetector(f"{variant.name} returned a {type(result).__name__}; a Detector(detections=..., losses=...) is expected")
+        result = _declare(variant)
         found = {k: getattr(result.detections, k) for k in ("boxes", "scores", "labels", "count")}
         _check_leaks(opened, opened.graph(found))
         if phase == "infer":
             return live(opened.graph(found), keep_params=True)
         return live(opened.graph({**flat_losses(result.losses), **flat_losses(result.late_losses)}), keep_params=True)
+
+
+def late_losses(variant: Variant) -> frozenset[str]:
+    """Names of the outputs of the train graph that join the minimised sum only in the last part of training."""
+    with tracing(variant.name, "train"):
+        return frozenset(flat_losses(_declare(variant).late_losses))
+
+
+def _declare(variant: Variant) -> Detector:
+    """Call a detector function in the open trace."""
+    result = variant.function(Image(variant.preprocess.divisor), **variant.row.arguments)
+    if not isinstance(result, Detector):
+        raise BadDetector(
+            f"{variant.name} returned a {type(result).__name__}, expected a Detector",
+            where=render(place_of(variant.function)),
+            help="return Detector(detections=Found(boxes, scores, labels, count), losses={...})",
+        )
+    return result
 
 
 def flat_losses(losses: Losses) -> dict[str, Value]:
@@ -192,19 +215,24 @@ def _check_leaks(opened: Trace, graph: Graph) -> None:
             tainted.update(node.outputs)
     for name, value in graph.outputs.items():
         if value in tainted:
-            leak = _first_leak(value, tainted)
+            origin, leak = _leak(value, tainted)
+            label = origin.node.attributes.get("name", origin.node.name)
             raise PhaseLeak(
-                f"detections.{name} depends on a train-only value ({leak.node.name})",
-                where=render(leak.node.places),
-                help="ground truth, assignments and losses may flow only into losses",
+                f"detections.{name} depends on {label!r}, which exists in training only",
+                where=f"{render(leak.node.places)}\n  {label!r} comes from\n{render(origin.node.places)}",
+                help="ground truth, assignments and losses may flow only into losses; by_phase(...) tells the phases apart",
             )
 
 
-def _first_leak(value: Value, tainted: set[Value]) -> Value:
+def _leak(value: Value, tainted: set[Value]) -> tuple[Value, Value]:
+    """The train-only value that a detection depends on, and the first value of an ordinary op made from it."""
+    leak = value
     while True:
         before = next((v for v in value.node.inputs if v is not None and v in tainted), None)
         if before is None:
-            return value
+            return value, leak
+        if TRAIN not in value.node.op.traits:
+            leak = value
         value = before
 
 

@@ -7,6 +7,7 @@ A graph is a tuple of nodes in execution order plus named outputs. Inputs, param
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from graphdet.errors import BadGraph
+from graphdet.errors import BadAttribute, BadGraph
 from graphdet.ir.dims import Dim, Symbol
-from graphdet.ir.source import Places
+from graphdet.ir.source import Places, here, render
 from graphdet.ir.types import Type
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class Value:
     def __getitem__(self, key: Index | tuple[Index, ...]) -> Value:
         return _call("index", self, key=_index_key(key))
 
+    __array_ufunc__ = None  # `array + value` asks the value, instead of adding it to each number of the array
+
+    def __iter__(self) -> Iterator[Value]:
+        raise BadAttribute(f"a value is not a sequence: {self.type}", where=render(here()), help="index it: x[:, 0]")
+
 
 Operand = Union[Value, int, float]
 Index = Union[int, slice, EllipsisType]
@@ -97,6 +103,11 @@ Index = Union[int, slice, EllipsisType]
 def _index_key(key: Index | tuple[Index, ...]) -> tuple[Attribute, ...]:
     """NumPy's index as attributes: an int, the string '...', or a (start, stop, step) tuple per item."""
     items = key if isinstance(key, tuple) else (key,)
+    for item in items:
+        if not isinstance(item, (int, slice, EllipsisType)) or isinstance(item, bool):
+            shown = "None" if item is None else f"a {type(item).__name__}"
+            way = "reshape(x, shape=(*x.shape, 1)) adds an axis" if item is None else "gather_rows(x, index) takes rows by value"
+            raise BadAttribute(f"index: {shown} in [...]; integers, slices and ... are taken", where=render(here()), help=way)
     return tuple(
         "..." if item is Ellipsis else (item.start, item.stop, item.step) if isinstance(item, slice) else item for item in items
     )
@@ -241,6 +252,13 @@ def attribute_text(attribute: Attribute) -> str:
     return str(attribute) if isinstance(attribute, Dim) else repr(attribute)
 
 
+_hashes: dict[int, tuple[weakref.ref[NDArray[Any]], str]] = {}
+
+
 def array_hash(array: NDArray[Any]) -> str:
-    """The content hash under which a constant is stored."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+    """The content hash under which a constant is stored. Constants are never written to, so that each is hashed once."""
+    known = _hashes.get(id(array))
+    if known is None or known[0]() is not array:
+        digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
+        known = _hashes[id(array)] = (weakref.ref(array, lambda _, key=id(array): _hashes.pop(key, None)), digest)
+    return known[1]

@@ -9,14 +9,16 @@ from __future__ import annotations
 import ast
 import linecache
 import sys
-import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType
+from typing import Union
 
 _MACHINERY = ("graphdet.ir.", "graphdet.ops.", "graphdet.blocks.", "functools", "contextlib")
 _SAME_FUNCTION_DEPTH = 3
+Span = Union[int, str, tuple[int, str], None]  # an operand by position, by keyword, or by either; `name=` is a keyword with its name
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Place:
         first = line or self.code.co_firstlineno
         return first, end or first, -1 if start is None else start, -1 if stop is None else stop
 
-    def excerpt(self, operand: int | str | None = None) -> str:
+    def excerpt(self, operand: Span = None) -> str:
         """The source line with a caret under the expression, or under one operand of it where that can be found."""
         if self.code is None:
             return f"  {self.text}" if self.text else ""
@@ -58,7 +60,7 @@ class Place:
         caret = " " * (start - indent) + "^" * max(1, stop - start)
         return f"{shown}\n    {source.strip()}\n    {caret}"
 
-    def _operand(self, operand: int | str, span: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    def _operand(self, operand: Span, span: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         assert self.code is not None
         line, end, start, stop = span
         lines = [linecache.getline(self.code.co_filename, n) for n in range(line, end + 1)]
@@ -82,6 +84,12 @@ class Place:
 Places = tuple[Place, ...]
 
 
+def place_of(function: Callable[..., object]) -> Places:
+    """Where a function starts, for mistakes of its declaration as a whole."""
+    code = getattr(function, "__code__", None)
+    return (Place(text=f"{_short(code.co_filename)}:{code.co_firstlineno}"),) if code else ()
+
+
 def here() -> Places:
     """The innermost frames of user code, the nearest first."""
     found: list[Place] = []
@@ -90,27 +98,32 @@ def here() -> Places:
         module = str(frame.f_globals.get("__name__", ""))
         if not module.startswith(_MACHINERY) and module != "graphdet.ir":
             found.append(Place(frame.f_code, frame.f_lasti))
+            if frame.f_code.co_name == "<module>":
+                break  # what imported or ran the user's file is not part of the declaration
         elif module == "graphdet.ir.detector" and found:
             break  # the detector's own call: what lies outside is not part of the declaration
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(found)
 
 
-def render(places: Places, operand: int | str | None = None) -> str:
+def render(places: Places, operand: Span = None) -> str:
     """The caret under the guilty expression and, when that lies in a shared part, the caller's line."""
     if not places:
         return ""
     lines = [places[0].excerpt(operand)]
     for outer in places[1:2]:
         if outer.code is not None and places[0].code is not None and outer.code.co_filename != places[0].code.co_filename:
-            lines.append("  called from\n" + textwrap.indent(outer.excerpt(), ""))
+            lines.append(f"  called from\n{outer.excerpt()}")
     return "\n".join(lines)
 
 
-def _pick(tree: ast.expr, operand: int | str) -> ast.expr | None:
+def _pick(tree: ast.expr, operand: Span) -> ast.expr | ast.keyword | None:
     match tree, operand:
+        case _, (int(index), str(name)):
+            return _pick(tree, index) or _pick(tree, name)
         case ast.Call(keywords=keywords), str(name):
-            return next((k.value for k in keywords if k.arg == name), None)
+            keyword = next((k for k in keywords if k.arg == name.rstrip("=")), None)
+            return keyword if keyword is None or name.endswith("=") else keyword.value
         case ast.Call(args=arguments), int(index):
             plain = not any(isinstance(a, ast.Starred) for a in arguments)
             return arguments[index] if plain and index < len(arguments) else None

@@ -46,7 +46,11 @@ class Trace:
     """Nodes declared so far, the current phase and the current scope."""
 
     def __init__(self, name: str, phase: str) -> None:
-        self.name, self.phase = name, known("phase", phase, PHASES)
+        try:
+            self.name, self.phase = name, known("phase", phase, PHASES)
+        except UnknownName as error:
+            error.where = render(here())
+            raise
         self.nodes: list[Node] = []
         self.scopes: list[str] = []
         self.params: dict[str, Value] = {}
@@ -103,15 +107,20 @@ def tracing(name: str, phase: str = "infer") -> Iterator[Trace]:
         _current.reset(token)
 
 
-def lift(value: Any, op_name: str) -> Value | None:
-    """An operand as a Value: numbers and arrays become constants. Raises BadAttribute for anything else."""
+def lift(value: Any, position: int) -> Value | None:
+    """An operand as a Value: numbers and arrays become constants. Raises BadAttribute about its position for anything else."""
     if value is None or isinstance(value, Value):
         return value
     if isinstance(value, (bool, int, float)):
         return constant(np.asarray(value, np.float32))
     if isinstance(value, np.ndarray):
         return constant(value)
-    raise BadAttribute(f"{op_name}: an operand is a {type(value).__name__}; a Value or a number is expected", where=render(here()))
+    several = isinstance(value, (list, tuple))
+    raise BadAttribute(
+        f"is a {type(value).__name__}, expected a Value or a number",
+        help="call the op once for each item" if several else "",
+        about=position,
+    )
 
 
 def constant(array: NDArray[Any]) -> Value:
@@ -155,7 +164,7 @@ def parameter(
         if not any(full in names for names in trace.shared):
             raise DuplicateParameter(
                 f"parameter {full!r} is declared twice",
-                where=render(places),
+                where=f"{render(places)}\n  declared before at\n{render(trace.params[full].node.places)}",
                 help="wrap the function that declares it in share(...) to use it twice, or open another scope",
             )
         return trace.params[full]

@@ -73,7 +73,7 @@ def boxes(frame: str, *dims: DimLike, format: str = "xyxy") -> Type:
 def known(what: str, name: str, names: tuple[str, ...]) -> str:
     """`name` itself if it is one of `names`; raises UnknownName with a suggestion otherwise."""
     if name not in names:
-        raise UnknownName(f"unknown {what} {name!r}; known: {', '.join(names)}", help=nearest(name, names))
+        raise UnknownName(f"unknown {what} {name!r}; known: {', '.join(names)}", help=nearest(name, names), about=what)
     return name
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, ROWWISE, op
+from graphdet.ir.op import FP32, ROWWISE, SHAPE, op
 from graphdet.ir.types import FORMATS, FRAMES, Type, known
 from graphdet.ops.math import Example
 
 Quad = tuple[float, float, float, float]
 
 
-@op("f[N C H W], f[A 4] -> boxes<xyxy,net>[H*W*A 4]", FP32)
+@op("f[N C H W], f[A 4] -> boxes<xyxy,net>[H*W*A 4]", FP32, SHAPE)
 def anchor_grid(level: Value, cell: Value, *, stride: int) -> Value:
     """The anchors of one level: the boxes of `cell`, shifted by (column, row) * stride; row-major cells, anchors innermost."""
     ...
@@ -67,7 +67,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((1, 2, 3, 4), np.asarray([[-4, -4, 4, 4], [-8, -4, 8, 4]], np.float32)), {"stride": 8}
 
 
-@op("f[N C H W] -> points<net>[H*W 4]", FP32)
+@op("f[N C H W] -> points<net>[H*W 4]", FP32, SHAPE)
 def point_grid(level: Value, *, stride: int, offset: float = 0.0) -> Value:
     """One point a cell, rows (x, y, stride, stride) in net pixels; `offset` is the point's place in the cell, in cells."""
     ...

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphdet.errors import ShapeMismatch
+from graphdet.errors import BakedDim, ShapeMismatch
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Operand, Value
 from graphdet.ir.op import ROWWISE, SAME, Op, op
+from graphdet.ir.signature import TAKE_FROM_VALUE
 from graphdet.ir.types import FLOATS, Type
 
 Binary = Op[[Operand, Operand], Value]
@@ -18,15 +19,21 @@ Unary = Op[[Value], Value]
 Example = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def broadcast(a: Type, b: Type) -> tuple[Dim, ...]:
-    """Dims of `a op b`. Raises ShapeMismatch where two sizes differ and neither is 1."""
+def broadcast(a: Type, b: Type, first: int = 0, second: int = 1) -> tuple[Dim, ...]:
+    """Dims of `a op b`, which are the operands `first` and `second`.
+
+    Raises ShapeMismatch where two sizes differ and neither is 1, BakedDim where one of them is symbolic and the other a number.
+    """
     rank = max(a.rank, b.rank)
     left = (Dim.of(1),) * (rank - a.rank) + a.dims
     right = (Dim.of(1),) * (rank - b.rank) + b.dims
     dims = []
     for x, y in zip(left, right, strict=True):
         if x != y and x != 1 and y != 1:
-            raise ShapeMismatch(f"operands of [{' '.join(map(str, a.dims))}] and [{' '.join(map(str, b.dims))}] do not broadcast: {x} against {y}")
+            at, mine, found, other, wanted = (first, x, a, y, b) if y.constant is None else (second, y, b, x, a)
+            baked = (x.constant is None) != (y.constant is None)
+            text = f"is {found}: its size {mine} does not broadcast against {other} of the other operand, {wanted}"
+            raise BakedDim(text, help=TAKE_FROM_VALUE, about=at) if baked else ShapeMismatch(text, about=at)
         dims.append(y if x == 1 else x)
     return tuple(dims)
 
@@ -125,7 +132,7 @@ def where(condition: Value, a: Operand, b: Operand) -> Value:
 @where.infer
 def _(condition: Type, a: Type, b: Type) -> Type:
     first = a if a.rank >= b.rank else b
-    return first.with_dims(broadcast(condition, first.with_dims(broadcast(a, b))))
+    return first.with_dims(broadcast(condition, first.with_dims(broadcast(a, b, 1, 2)), 0, 2 if first is b else 1))
 
 
 where.reference(lambda condition, a, b: np.where(condition, a, b).astype(a.dtype))

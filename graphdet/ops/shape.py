@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphdet.errors import BadAttribute, BakedDim, KindMismatch, ShapeMismatch
+from graphdet.errors import BadAttribute, BakedDim, FrameMismatch, KindMismatch, ShapeMismatch
 from graphdet.ir.dims import Dim, DimLike, product
 from graphdet.ir.graph import Value
 from graphdet.ir.op import op
+from graphdet.ir.signature import TAKE_FROM_VALUE
 from graphdet.ir.types import Type
 from graphdet.ops.math import Example
 
@@ -23,24 +24,38 @@ def reshape(x: Value, *, shape: tuple[DimLike, ...]) -> Value:
 
 @reshape.infer
 def _(x: Type, *, shape: tuple[DimLike, ...]) -> Type:
-    total = product(x.dims)
-    known = [Dim.of(d) for d in shape if d != -1]
-    if len(known) < len(shape) - 1:
-        raise BadAttribute(f"reshape: shape {shape} has more than one -1")
-    rest: Dim | None = None
-    try:
-        rest = total // product(tuple(known)) if product(tuple(known)) != 0 else None
-    except ArithmeticError:
-        rest = None
-    if rest is None or (len(known) == len(shape) and rest != 1):
+    sizes = [Dim.of(d) for d in shape if d != -1]
+    if len(sizes) < len(shape) - 1:
+        raise BadAttribute(f"shape {shape} has more than one -1", about="shape")
+    symbolic = any(d.constant is None for d in x.dims)
+    if x.dims[:1] == (BATCH,) and len(sizes) < len(shape) and _is_number(shape[0]):
+        text = f"'x' is {x}: {shape[0]} is written for its batch {BATCH}, and -1 would join the images"
+        raise BakedDim(text, help=TAKE_FROM_VALUE, about="shape")
+    rest = _quotient(product(x.dims), product(tuple(sizes)))
+    if rest is None or (len(sizes) == len(shape) and rest != 1):
         wanted = " ".join(str(d) for d in shape)
-        literal = any(d.constant not in (None, 1) for d in known) and any(d.constant is None for d in x.dims)
-        kind = BakedDim if literal and not any(d.symbols for d in known) else ShapeMismatch
-        raise kind(
-            f"reshape: {x} has {total} elements, which do not fit [{wanted}]",
-            help="take symbolic sizes from the value (x.dim(0)) instead of writing numbers" if kind is BakedDim else "",
-        )
+        baked = symbolic and len(sizes) == len(shape) and not any(d.symbols for d in sizes)
+        kind = BakedDim if baked else ShapeMismatch
+        text = f"'x' is {x}: its {product(x.dims)} elements do not fit [{wanted}]"
+        raise kind(text, help=TAKE_FROM_VALUE if baked else "", about="shape")
     return x.with_dims(tuple(rest if d == -1 else d for d in shape))
+
+
+BATCH = Dim.symbol("N")
+
+
+def _is_number(size: DimLike) -> bool:
+    return size != -1 and Dim.of(size).constant is not None
+
+
+def _quotient(whole: Dim, part: Dim) -> Dim | None:
+    """whole / part where that is exact for all sizes, else None."""
+    if part == 0:
+        return None
+    try:
+        return whole / part.constant if part.constant is not None else whole // part
+    except ArithmeticError:
+        return None
 
 
 reshape.reference(lambda x, *, shape: x.reshape(shape))
@@ -89,9 +104,10 @@ def _(*xs: Type, axis: int) -> Type:
     k = axis % first.rank
     for i, x in enumerate(xs[1:], 1):
         if x.meaning != first.meaning:
-            raise KindMismatch(f"concat: operand {i} is {x.meaning}, but operand 0 is {first.meaning}")
+            kind = FrameMismatch if x.kind == first.kind else KindMismatch
+            raise kind(f"is {x.meaning}, expected {first.meaning} as operand 0 is", about=i)
         if x.dims[:k] != first.dims[:k] or x.dims[k + 1 :] != first.dims[k + 1 :]:
-            raise ShapeMismatch(f"concat: operand {i} is {x}, operand 0 is {first}; only axis {axis} may differ")
+            raise ShapeMismatch(f"is {x}, expected {first} as operand 0 is; only axis {axis} may differ", about=i)
     total = sum((x.dims[k] for x in xs), Dim.of(0))
     return first.with_dims((*first.dims[:k], total, *first.dims[k + 1 :]))
 
@@ -128,7 +144,7 @@ def _items(key: Key, rank: int) -> list[Any]:
         at = items.index("...")
         items[at : at + 1] = [whole] * (rank - len(items) + 1)
     if len(items) > rank:
-        raise BadAttribute(f"index: {len(items)} items for a value with {rank} axes")
+        raise BadAttribute(f"{len(items)} items for a value with {rank} axes")
     return items + [whole] * (rank - len(items))
 
 
@@ -141,6 +157,8 @@ def _(x: Type, *, key: Key) -> Type:
             low = _position(0 if start is None else start, dim)
             high = dim if stop is None else _position(stop, dim)
             dims.append((high - low + (step or 1) - 1) // (step or 1))
+        elif dim.constant is not None and not -dim.constant <= item < dim.constant:
+            raise BadAttribute(f"{item} lies outside of an axis of {dim}: 'x' is {x}")
     return x.with_dims(tuple(dims))
 
 
@@ -190,7 +208,7 @@ def gather_rows(x: Value, index: Value) -> Value:
 @gather_rows.infer
 def _(x: Type, index: Type) -> Type:
     if x.rank == 3 and x.dims[0] != index.dims[0]:
-        raise ShapeMismatch(f"gather_rows: rows of {x.dims[0]} images, indices of {index.dims[0]}")
+        raise ShapeMismatch(f"has rows of {index.dims[0]} images, expected {x.dims[0]} as 'x' has", about=1)
     return x.with_dims((*index.dims, x.dims[-1]))
 
 

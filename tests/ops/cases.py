@@ -13,7 +13,8 @@ import graphdet.ops
 from graphdet.compiler.backends.numpy.execute import op_graph
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Graph, Value
-from graphdet.ir.op import OPS, Op, Slot
+from graphdet.ir.op import OPS, Op
+from graphdet.ir.signature import Slot
 from graphdet.ir.trace import graph_input, tracing
 from graphdet.ir.types import Type
 from graphdet.records import Array
@@ -100,7 +101,8 @@ def cases(condition: Callable[[Op[..., Any]], bool] = lambda op: True) -> list[C
 
 def _examples(op: Op[..., Any]) -> Iterator[Case]:
     rng = np.random.default_rng(0)
-    for number, (operands, attributes) in enumerate(op.rules.get("examples", lambda _: ())(rng)):
+    examples = op.rules["examples"](rng) if "examples" in op.rules else ()
+    for number, (operands, attributes) in enumerate(examples):
         yield Case(op, number, tuple(_array(x, rng) for x in operands), attributes)
 
 

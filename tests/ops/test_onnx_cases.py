@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphdet import ops
 from graphdet.compiler.backends.numpy.execute import execute, op_graph
 from graphdet.errors import GdError
-from graphdet.ir.op import OPS
 from graphdet.ir.types import dtype_name
 from graphdet.records import Array
 
@@ -32,7 +32,7 @@ def call(name: str, *operands: Any, **attributes: Any) -> Any:
             dtype_name(x.dtype)
         except GdError:
             raise Inexpressible(f"graphs hold no {x.dtype.name}") from None
-    graph, inputs = op_graph(OPS[name], arrays, attributes)
+    graph, inputs = op_graph(getattr(ops, name), arrays, attributes)
     results = tuple(execute(graph, inputs, {}).values())
     return results if len(results) > 1 else results[0]
 
@@ -189,7 +189,7 @@ def top_k(x: list[Array], a: dict[str, Any], y: list[Array]) -> Pairs:
 
 
 def nms(x: list[Array], a: dict[str, Any], y: list[Array]) -> Pairs:
-    """Class by class; the standard gives rows (image, class, box), ours gives the boxes, so boxes and scores are compared."""
+    """Class by class; the standard gives rows (image, class, box), ours the boxes: boxes and scores are compared."""
     boxes, scores, (keep,), (iou,), (least,) = x
     if a.get("center_point_box"):
         boxes = np.concatenate([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], -1)
@@ -198,7 +198,9 @@ def nms(x: list[Array], a: dict[str, Any], y: list[Array]) -> Pairs:
     for i, c in np.ndindex(scores.shape[:2]):
         rows = y[0][(y[0][:, 0] == i) & (y[0][:, 1] == c), 2]
         labels = np.full((1, scores.shape[2]), c)
-        found, best, names, count = call("nms", boxes[i : i + 1], scores[i, c][None], labels, least, iou, keep=int(keep))
+        found, best, names, count = call(
+            "nms", boxes[i : i + 1], scores[i, c][None], labels, least, iou, keep=int(keep)
+        )
         real = count[0]
         pairs += [(np.asarray(real), np.asarray(len(rows))), (found[0, :real], boxes[i, rows])]
         pairs += [(best[0, :real], scores[i, c, rows]), (names[0, :real], np.full(len(rows), c))]

@@ -15,8 +15,8 @@ STAGES = ((128, 3, True), (256, 9, True), (512, 9, True), (1024, 3, False))  # c
 def csp_layer(name: str, x: Value, out: int, *, count: int, shortcut: bool, block: Block) -> Value:
     """Half of the channels pass through `count` bottlenecks, the other half around them; both are joined."""
     with scope(name):
+        through = silu_module("main_conv", x, out // 2, size=1)  # in the authors' order, which their exports follow
         around = silu_module("short_conv", x, out // 2, size=1)
-        through = silu_module("main_conv", x, out // 2, size=1)
         with scope("blocks"):
             for i in range(count):
                 with scope(i):

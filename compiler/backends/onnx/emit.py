@@ -25,8 +25,8 @@ IR_VERSION = 8  # the version of opset 18's time: every release that knows the o
 def emit(graph: Graph, params: Mapping[str, Array], *, extra: Mapping[str, Value] | None = None) -> ModelProto:
     """The graph as an ONNX model: inputs and outputs by their names, `extra` values as further outputs.
 
-    Free dims are symbolic in the model. Raises NotLowerable that lists all ops without an ONNX form, BadWeights for missing or
-    misshapen parameters.
+    Free dims are symbolic in the model; every graph input is a model input, used or not. Raises NotLowerable that lists
+    all ops without an ONNX form, BadWeights for missing or misshapen parameters.
     """
     named = {**graph.outputs, **{k: v for k, v in (extra or {}).items() if k not in graph.outputs}}
     inputs = tuple(graph.inputs.values())
@@ -54,9 +54,7 @@ def to_bytes(model: ModelProto) -> bytes:
 class _Emission:
     """One graph on its way into a GraphProto."""
 
-    def __init__(
-        self, proto: GraphProto, graph: Graph, params: Mapping[str, Array], inputs: tuple[Value, ...]
-    ) -> None:
+    def __init__(self, proto: GraphProto, graph: Graph, params: Mapping[str, Array], inputs: tuple[Value, ...]) -> None:
         self._proto, self._graph, self._params, self._inputs = proto, graph, params, inputs
         names = {*graph.outputs, *graph.params, *(v.node.attributes["name"] for v in inputs)}
         self._emitter = Emitter(proto, names)
@@ -77,11 +75,10 @@ class _Emission:
 
     def _leaf(self, node: Node) -> None:
         value = node.outputs[0]
+        handle: Handle = node.attributes.get("name", "")
         if node.name == "const":
             handle = self._emitter.constant(node.attributes["value"])
-        else:
-            handle = node.attributes["name"]
-        if node.name == "param":
+        elif node.name == "param":
             self._emitter.initializer(handle, _parameter(handle, value.type, self._params))
         self._handles[value] = handle
         self._emitter.know(handle, value.type)
@@ -140,4 +137,3 @@ def _describe(info: ValueInfoProto, name: str, type: Type) -> None:
             one.dim_value = dim.constant
         else:
             one.dim_param = str(dim)
-

@@ -6,7 +6,7 @@ Handles are names of ONNX values. Constants and sizes are written once, however 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 from onnx import GraphProto, TensorProto, helper
@@ -18,8 +18,8 @@ from graphdet.ir.graph import Node
 from graphdet.ir.types import Type
 from graphdet.records import Array
 
-Handle = str
-Handles = Union[Handle, tuple[Handle, ...]]
+Handle: TypeAlias = str
+Handles: TypeAlias = Handle | tuple[Handle, ...]
 
 DTYPES = {
     "f32": TensorProto.FLOAT,
@@ -49,9 +49,7 @@ class Emitter:
             raise AttributeError(operator)
         return lambda *inputs, **attributes: self.node(operator, inputs, **attributes)
 
-    def node(
-        self, operator: str, inputs: tuple[Handle | None, ...], *, outputs: int = 1, **attributes: Any
-    ) -> Handles:
+    def node(self, operator: str, inputs: tuple[Handle | None, ...], *, outputs: int = 1, **attributes: Any) -> Handles:
         """Append an operator of the default domain; None stands for an absent optional operand.
 
         Returns one handle, or a tuple of `outputs` handles (for Split: `num_outputs`).

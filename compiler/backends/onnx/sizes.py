@@ -63,20 +63,27 @@ class Sizes:
         if dim.constant is not None:
             return self._number(dim.constant)
         if dim not in self._written:
-            place = self._sources.get(dim)
-            if place is None and not self._computable(dim):
-                place = self._others.get(dim)
-                if place is None:
-                    raise InternalError(f"the size {dim} can be read off no value and computed from none")
+            place = self._place(dim)
             self._written[dim] = self._polynomial(dim) if place is None else self._read(*place)
         return self._written[dim]
+
+    def _place(self, dim: Dim) -> tuple[Handle, int] | None:
+        """Where a size is read: off an input, or, if it cannot be computed from inputs, off another value."""
+        if dim in self._sources or self._computable(dim):
+            return self._sources.get(dim)
+        return self._others.get(dim)
 
     def _read(self, handle: Handle, axis: int) -> Handle:
         read: Handle = self._e.Shape(handle, start=axis, end=axis + 1)
         return read
 
     def _computable(self, dim: Dim) -> bool:
-        return all(s in self._units for s in dim.symbols)
+        return all(self._atom_is_known(atom) for monomial, _ in dim.terms for atom in monomial)
+
+    def _atom_is_known(self, atom: Atom) -> bool:
+        if isinstance(atom, Symbol):
+            return atom in self._units
+        return _alone(atom) in self._sources or all(map(self._computable, atom.arguments))
 
     def _polynomial(self, dim: Dim) -> Handle:
         total: Handle | None = None
@@ -93,6 +100,9 @@ class Sizes:
     def _atom(self, atom: Atom) -> Handle:
         if isinstance(atom, Symbol):
             return self._symbol(atom)
+        whole = _alone(atom)
+        if self._place(whole) is not None:
+            return self._one(whole)
         left, right = map(self._one, atom.arguments)
         handle: Handle = self._e.Div(left, right) if atom.function == "floor" else self._e.Min(left, right)
         return handle
@@ -100,12 +110,19 @@ class Sizes:
     def _symbol(self, symbol: Symbol) -> Handle:
         """A symbol in its units: 13 for a size of 416 that is a multiple of 32."""
         if symbol not in self._written:
+            if symbol not in self._units:
+                raise InternalError(f"the size {symbol} can be read off no input and computed from none")
             dim, factor, shift = self._units[symbol]
             units = self._one(dim)
             if shift:
                 units = self._e.Sub(units, self._number(shift))
             self._written[symbol] = self._e.Div(units, self._number(factor)) if factor != 1 else units
         return self._written[symbol]
+
+
+def _alone(atom: Atom) -> Dim:
+    """The dim that is one atom."""
+    return Dim((((atom,), 1),))
 
 
 def _linear(dim: Dim) -> tuple[Symbol, int, int] | None:

@@ -37,7 +37,9 @@ def to_module(graph: Graph, params: Mapping[str, Array] | None = None, *, taps: 
     for node in graph.nodes:
         lowering.add(node)
     lowering.program.output({name: lowering.values[value] for name, value in outputs.items()})
-    return fx.GraphModule(root, lowering.program, class_name=graph.name)
+    module = fx.GraphModule(root, lowering.program, class_name=graph.name)
+    module._non_persistent_buffers_set |= root._non_persistent_buffers_set  # GraphModule copies buffers as persistent ones
+    return module
 
 
 class _Container(nn.Module):

@@ -1,0 +1,160 @@
+"""Compile: trace, optimise, partition, build, certify; the result is an artefact in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from graphdet._version import __version__
+from graphdet.compiler.backends.target import Target, find_target
+from graphdet.compiler.certify import Subject, certify
+from graphdet.compiler.driver import Explanation, bound_sizes, optimise
+from graphdet.compiler.passes.partition import Partition, partition
+from graphdet.compiler.passes.plan_memory import plan_memory
+from graphdet.errors import BackendMissing
+from graphdet.importers.weights import match_names
+from graphdet.ir.detector import Variant, trace
+from graphdet.ir.graph import Graph, Value, array_hash
+from graphdet.ir.initial import initial_values
+from graphdet.ir.text import arrays_of, parse, to_text
+from graphdet.records import Array
+from graphdet.runtime.artefact import Artefact, pack_arrays
+from graphdet.runtime.engine import Engine
+from graphdet.runtime.header import Header, Input, Plan
+
+Size = tuple[int, int] | Literal["dynamic"] | None
+Batch = int | Literal["dynamic"]
+ORIGIN = "#"  # prefix of the taps that follow every value of the reference graph through the passes
+
+
+def compile(
+    variant: Variant,
+    weights: Mapping[str, Array],
+    target: str = "openvino",
+    *,
+    size: Size = None,
+    batch: Batch = 1,
+    certified: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> Artefact:
+    """Compile a detector with its weights to an artefact that `graphdet.runtime.write_artefact` writes and `Engine` runs.
+
+    size: (height, width) of the network input, `dynamic`, or None for the variant's own test size · batch: a number or `dynamic` ·
+    certified: run the engine beside the reference and fail on a difference · progress: told what is being done.
+
+    Raises BadWeights for weights that do not fit, NotLowerable for ops that the target and the runtime lack, ParityFailure and
+    BatchLeak when the engine is wrong, BackendMissing when a package is not installed, BadInput for an impossible size.
+    """
+    report = progress or (lambda _: None)
+    report("trace")
+    row, graph = find_target(target), trace(variant)
+    params = match_names(_shapes(graph), weights)
+    fixed = static_size(variant, size)
+    sizes = bound_sizes(fixed, None if batch == "dynamic" else batch)
+    explanation = optimise(with_origins(graph), params, sizes, report=report)
+    report("partition")
+    origins = _origins(graph, explanation.graph)
+    clean = replace(explanation.graph, taps={k: v for k, v in explanation.graph.taps.items() if not k.startswith(ORIGIN)})
+    parts = partition(clean, row)
+    nominal = {"N": 1, **dict(zip("HW", fixed or canvas(variant), strict=True)), **sizes}
+    header = _header(variant, row, parts, Input(None if batch == "dynamic" else batch, fixed), nominal)
+    header = replace(header, provenance=_provenance(graph, params))
+    report("build")
+    artefact = Artefact(header, _blobs(parts, row))
+    if not certified:
+        return artefact
+    report("certify")
+    crossing = {name for step in parts.steps for name in step.outputs}
+    named = {parts.names[v]: o for v, o in origins.items() if parts.names.get(v) in crossing}
+    subject = Subject(variant, graph, params, parts, row, named, nominal)
+    return replace(artefact, header=replace(header, certificate=certify(subject, Engine(artefact))))
+
+
+def explain(variant: Variant, *, size: Size = None, batch: Batch = 1, target: str = "openvino") -> Explanation:
+    """What each pass does to a detector with its initial weights, and why rewrites did not fire."""
+    graph = trace(variant)
+    sizes = bound_sizes(static_size(variant, size), None if batch == "dynamic" else batch)
+    return optimise(graph, initial_values(graph), sizes)
+
+
+def graph_of(artefact: Artefact) -> Graph:
+    """The optimised typed graph that an artefact holds."""
+    return parse(artefact.blob("graph").decode(), artefact.arrays("weights"))
+
+
+def static_size(variant: Variant, size: Size) -> tuple[int, int] | None:
+    """The network input of a build, or None while it stays open."""
+    if size == "dynamic":
+        return None
+    return canvas(variant) if size is None else size
+
+
+def canvas(variant: Variant) -> tuple[int, int]:
+    """The variant's own test size, rounded up to what the network divides by."""
+    divisor = variant.preprocess.divisor
+    height, width = variant.preprocess.size
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def with_origins(graph: Graph) -> Graph:
+    """The graph with a tap on every value, so that passes carry along what became of each."""
+    values = (v for n in graph.nodes for v in n.outputs)
+    return replace(graph, taps={**graph.taps, **{f"{ORIGIN}{i}": v for i, v in enumerate(values)}})
+
+
+def _origins(graph: Graph, optimised: Graph) -> dict[Value, Value]:
+    """For values of the optimised graph the reference values that they equal."""
+    values = [v for n in graph.nodes for v in n.outputs]
+    return {now: values[int(name[1:])] for name, now in optimised.taps.items() if name.startswith(ORIGIN)}
+
+
+def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    return {k: tuple(int(d.constant or 0) for d in v.shape) for k, v in graph.params.items()}
+
+
+def _blobs(parts: Partition, target: Target) -> dict[str, bytes]:
+    blobs = {
+        "graph": to_text(parts.graph).encode(),
+        "weights": pack_arrays(arrays_of(parts.graph)),
+        "constants": pack_arrays(dict(parts.constants)),
+    }
+    try:
+        return {**blobs, **{f"segment:{name}": target.build(graph, {}) for name, graph in parts.segments.items()}}
+    except ModuleNotFoundError as error:
+        raise BackendMissing(f"target {target.name} needs the package {error.name!r}", help=target.install) from error
+
+
+def _header(variant: Variant, target: Target, parts: Partition, shape: Input, sizes: Mapping[str, int]) -> Header:
+    defaults = {k: v.node.attributes["default"] for k, v in parts.graph.inputs.items()}
+    return Header(
+        detector=variant.name,
+        target=target.name,
+        classes=variant.row.classes,
+        preprocess=variant.preprocess,
+        input=shape,
+        thresholds={k: float(v) for k, v in defaults.items() if v is not None},
+        plan=Plan(parts.steps, dict(parts.outputs), plan_memory(parts, sizes)),
+    )
+
+
+def _provenance(graph: Graph, params: Mapping[str, Array]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for name in sorted(params):
+        digest.update(f"{name}={array_hash(params[name])};".encode())
+    packages = {name: _version(name) for name in ("numpy", "onnx", "onnxruntime", "openvino", "torch")}
+    return {
+        "graphdet": __version__,
+        "graph": graph.hash,
+        "weights": digest.hexdigest(),
+        "packages": {k: v for k, v in packages.items() if v},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

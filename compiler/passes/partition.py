@@ -1,0 +1,120 @@
+"""graph => plan: dense segments for the backend, native steps for the runtime's kernels, and what crosses between them.
+
+A node is native if its op belongs to the runtime, or if it continues from a native result and a kernel for it exists (so that
+nothing returns to the backend for a few numbers). All others are dense; nodes of the same depth, counted in changes from native
+to dense, form one segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphdet.compiler.backends.target import Target
+from graphdet.compiler.passes.legalize import LEAVES, expand, refuse_missing
+from graphdet.errors import InternalError
+from graphdet.ir.graph import Graph, Node, Value
+from graphdet.ir.op import NATIVE, OPS, Op
+from graphdet.ir.types import Type
+from graphdet.ir.walk import Builder
+from graphdet.records import Array
+from graphdet.runtime.header import NativeStep, SegmentStep, Step
+
+
+@dataclass(frozen=True)
+class Partition:
+    """segments: graph by name, whose inputs and outputs are named as in the plan · constants: arrays that native steps read."""
+
+    graph: Graph
+    segments: Mapping[str, Graph]
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, str]
+    constants: Mapping[str, Array]
+    names: Mapping[Value, str]
+
+    def values(self) -> dict[str, Value]:
+        """The value behind each name of the plan."""
+        return {name: value for value, name in self.names.items()}
+
+
+def partition(graph: Graph, target: Target) -> Partition:
+    """Split a graph for a target. Raises NotLowerable listing every op that neither the target nor the runtime can run."""
+    graph = expand(graph, lambda op: _runtime(op, target) or target.rule in op.rules)
+    refuse_missing(target.name, graph.nodes, lambda op: _runtime(op, target) or target.dense(op))
+    native, depth = _assign(graph, target)
+    names = _names(graph)
+    segments: dict[str, Graph] = {}
+    steps: list[Step] = []
+    for level in range(max(depth.values(), default=0) + 1):
+        dense = [n for n in graph.nodes if n.name not in LEAVES and n not in native and depth[n] == level]
+        if dense:
+            name = f"dense{len(segments)}"
+            segments[name] = _segment(graph, dense, names, f"{graph.name}.{name}")
+            inputs, outputs = tuple(segments[name].inputs), tuple(segments[name].outputs)
+            steps.append(SegmentStep(name, inputs, outputs))
+        steps += [_native_step(n, names) for n in graph.nodes if n in native and depth[n] == level]
+    wanted = {name for s in steps if isinstance(s, NativeStep) for name in s.inputs}
+    constants = {names[n.outputs[0]]: n.attributes["value"] for n in graph.nodes if n.name == "const" and names[n.outputs[0]] in wanted}
+    outputs = {k: names[v] for k, v in graph.outputs.items()}
+    return Partition(graph, segments, tuple(steps), outputs, constants, names)
+
+
+def _runtime(op: Op[..., object], target: Target) -> bool:
+    return NATIVE in op.traits and bool(op.native_name) and not target.selection
+
+
+def _assign(graph: Graph, target: Target) -> tuple[set[Node], dict[Node, int]]:
+    """Native nodes, and the depth of every node: how often its longest path went back from native to dense."""
+    native: set[Node] = set()
+    depth: dict[Node, int] = {}
+    for node in graph.nodes:
+        before = [v.node for v in node.inputs if v is not None]
+        follows = bool(node.op.native_name) and any(b in native for b in before)
+        if _runtime(node.op, target) or follows:
+            native.add(node)
+            depth[node] = max((depth[b] for b in before), default=0)
+        else:
+            depth[node] = max((depth[b] + (b in native) for b in before), default=0)
+    return native, depth
+
+
+def _names(graph: Graph) -> dict[Value, str]:
+    names: dict[Value, str] = {}
+    for node in graph.nodes:
+        for value in node.outputs:
+            names[value] = node.attributes["name"] if node.name == "input" else f"v{len(names)}"
+    return names
+
+
+def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: str) -> Graph:
+    """The dense nodes as a graph of their own: what they take from elsewhere becomes inputs, what others need becomes outputs."""
+    inside, builder = set(dense), Builder()
+    for node in graph.nodes:
+        if node not in inside:
+            continue
+        for value in node.inputs:
+            if value is None or value in builder.now or value.node in inside:
+                continue
+            if value.node.name == "const":
+                builder.put(value.node)
+            else:
+                builder.now[value] = _border(names[value], value.type, builder)
+        builder.put(node)
+    needed = {v for n in graph.nodes if n not in inside for v in n.inputs if v is not None} | set(graph.outputs.values())
+    outputs = {names[v]: builder.get(v) for n in dense for v in n.outputs if v in needed}
+    if not outputs:
+        raise InternalError(f"segment {name} computes nothing that is needed")
+    leaves = [n for n in builder.nodes if n.name in LEAVES]
+    return Graph(name, graph.phase, (*leaves, *(n for n in builder.nodes if n.name not in LEAVES)), outputs)
+
+
+def _border(name: str, type: Type, builder: Builder) -> Value:
+    made = Node.make(OPS["input"], (), {"name": name, "type": str(type), "default": None}, (type,))
+    builder.nodes.append(made)
+    return made.outputs[0]
+
+
+def _native_step(node: Node, names: Mapping[Value, str]) -> NativeStep:
+    attributes = {k: list(v) if isinstance(v, tuple) else v for k, v in {**node.attributes, **node.op.native_fixed}.items()}
+    inputs = tuple(None if v is None else names[v] for v in node.inputs)
+    return NativeStep(node.op.native_name, inputs, tuple(names[v] for v in node.outputs), attributes, node.place)

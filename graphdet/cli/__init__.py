@@ -1,0 +1,1 @@
+"""The command line: `graphdet <verb>`. One verb a file; `main` finds them by file name."""

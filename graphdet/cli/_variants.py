@@ -1,0 +1,75 @@
+"""What the tables of the zoo say about a variant."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphdet.ir import Graph, Variant
+
+
+@dataclass(frozen=True)
+class Facts:
+    """parameters: learned numbers · multiply_adds: at `size`, one image · ap: box AP on COCO that the reference reports ·
+    targets: what it can be compiled to · by_phase: nodes of inference that training declares in another form.
+    """
+
+    name: str
+    paper: str
+    parameters: int
+    multiply_adds: int
+    size: tuple[int, int]
+    classes: int
+    ap: float | None
+    upstream: str
+    targets: tuple[str, ...]
+    by_phase: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return asdict(self)
+
+
+def facts_of(variant: Variant) -> Facts:
+    """Trace a variant and count."""
+    from graphdet.compiler.build import canvas
+    from graphdet.compiler.cost import cost, count_parameters, total
+
+    graph, different = _trace(variant)
+    height, width = size = canvas(variant)
+    return Facts(
+        name=variant.name,
+        paper=variant.paper,
+        parameters=count_parameters(graph),
+        multiply_adds=total(cost(graph, {"N": 1, "H": height, "W": width})),
+        size=size,
+        classes=len(variant.row.classes),
+        ap=variant.row.ap,
+        upstream=variant.row.upstream,
+        targets=targets_of(graph),
+        by_phase=different,
+    )
+
+
+def targets_of(graph: Graph) -> tuple[str, ...]:
+    """The targets that have every op of an inference graph, in a segment or as a kernel of the runtime."""
+    from graphdet.compiler.backends.target import TARGETS, find_target
+    from graphdet.ir.check import LEAVES
+
+    ops = {node.name: node.op for node in graph.nodes if node.name not in LEAVES}
+    found = []
+    for name in TARGETS:
+        target = find_target(name)
+        if all(target.dense(op) or (not target.selection and op.native_name) for op in ops.values()):
+            found.append(name)
+    return tuple(found)
+
+
+def _trace(variant: Variant) -> tuple[Graph, int]:
+    """The inference graph, and how many of its nodes stand inside a `by_phase`."""
+    from graphdet.ir import Image, trace, tracing
+
+    with tracing(variant.name, "infer") as opened:
+        variant.function(Image(variant.preprocess.divisor), **variant.row.arguments)
+    return trace(variant, "infer"), len(opened.phase_nodes)

@@ -1,0 +1,70 @@
+"""Check this installation: packages, the native extension, targets."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from graphdet.cli._output import emit, facts, json_option, table
+
+PACKAGES = {  # module -> (distribution, command that installs it)
+    "numpy": ("numpy", "pip install numpy"),
+    "cv2": ("opencv-python-headless", "pip install 'opencv-python-headless<5'"),
+    "onnx": ("onnx", "pip install onnx"),
+    "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
+    "openvino": ("openvino", "pip install openvino"),
+    "pycocotools": ("pycocotools", "pip install pycocotools"),
+    "torch": ("torch", "pip install 'graphdet[train]'"),
+    "tensorrt": ("tensorrt", "pip install 'graphdet[tensorrt]'"),
+}
+TARGETS = {  # target -> modules that building and running need
+    "openvino": ("onnx", "openvino"),
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
+    "torch": ("torch",),
+}
+EXTENSION = "graphdet.runtime._C"
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> None:
+    """Import every package, say which targets are available, and how to install what is missing.
+
+    Exits with 1 when the native extension or every target is missing.
+
+    \b
+    Example:
+      graphdet doctor
+    """  # noqa: D301
+    packages = {module: probe(module, name, install) for module, (name, install) in PACKAGES.items()}
+    extension = probe(EXTENSION, "graphdet", "pip install --force-reinstall graphdet (in a checkout: make native)")
+    targets = {
+        target: [packages[m]["install"] for m in needed if not packages[m]["loads"]] for target, needed in TARGETS.items()
+    }
+    if as_json:
+        available = {target: {"available": not missing, "install": missing} for target, missing in targets.items()}
+        emit({"packages": packages, "extension": extension, "targets": available})
+    else:
+        rows = [(m, p["version"], "yes" if p["loads"] else "NO", "" if p["loads"] else p["install"]) for m, p in packages.items()]
+        table(("package", "version", "loads", "to mend"), rows)
+        facts([("native extension", "loads" if extension["loads"] else f"MISSING: {extension['install']}")])
+        facts([(f"target {t}", "available" if not m else "needs: " + "; ".join(m)) for t, m in targets.items()])
+    if not extension["loads"] or all(targets.values()):
+        click.get_current_context().exit(1)
+
+
+def probe(module: str, distribution: str, install: str) -> dict[str, Any]:
+    """Version, whether the module can be imported, why not, and the command that mends it."""
+    try:
+        found: str | None = version(distribution)
+    except PackageNotFoundError:
+        found = None
+    try:
+        loaded = import_module(module)
+    except Exception as fault:  # a broken package may raise anything while it is imported
+        return {"version": found, "loads": False, "error": str(fault), "install": install}
+    return {"version": found or getattr(loaded, "__version__", None), "loads": True, "error": "", "install": install}

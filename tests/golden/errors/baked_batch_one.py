@@ -1,0 +1,16 @@
+"""A batch of one is written where a symbol belongs: the images of a larger batch would be joined."""
+
+from graphdet.blocks.conv import conv
+from graphdet import ops
+from graphdet.ir import Detector, detector, row, trace
+from graphdet.records import Preprocess
+
+
+@detector({"mine": row(Preprocess())})
+def mine(image):
+    deltas = conv("box", image.pixels, 36, stride=8)
+    rows = ops.transpose(deltas, order=(0, 2, 3, 1))
+    return ops.reshape(rows, shape=(1, -1, 4))
+
+
+trace(mine.variants["mine"])

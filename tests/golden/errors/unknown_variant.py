@@ -1,0 +1,7 @@
+"""A misspelt variant."""
+
+import graphdet
+
+
+
+graphdet.get("retinanet_50")
