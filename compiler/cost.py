@@ -1,7 +1,7 @@
 """What a graph costs: multiply-adds of every node at concrete sizes, and their sums by scope.
 
-A multiply-add counts once, as in the tables of most detection papers ("FLOPs" there). An op without a `flops` rule counts
-its result's elements once; inputs, parameters and constants cost nothing.
+A multiply-add counts once, as in the tables of most detection papers ("FLOPs" there). An op without a `flops` rule
+counts its result's elements once; inputs, parameters and constants cost nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ class NodeCost:
 
 
 def cost(graph: Graph, sizes: Mapping[str, int]) -> list[NodeCost]:
-    """One record a node, in execution order. sizes: a number for each symbol of the graph (`{"N": 1, "H": 640, "W": 640}`).
+    """One record a node, in execution order.
 
+    sizes: a number for each symbol of the graph (`{"N": 1, "H": 640, "W": 640}`).
     Raises UnknownName for a symbol without a size.
     """
     missing = [name for name in graph.symbols if name not in sizes]

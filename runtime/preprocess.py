@@ -66,11 +66,11 @@ def prepare(
     pixels = np.full((len(loaded), 3, height, width), spec.pad, np.float32)
     for image, target, out in zip(loaded, targets, pixels, strict=True):
         _place(image, target, spec, out)
-    scales = [(tw / w, th / h, 0.0, 0.0) for (h, w), (th, tw) in zip(shapes, targets, strict=True)]
+    scales = [_scales(shape, target, spec, size) for shape, target in zip(shapes, targets, strict=True)]
     return Prepared(
         pixels=pixels,
         size=np.asarray(targets, np.float32).reshape(-1, 2),
-        geometry=np.asarray(scales, np.float32).reshape(-1, 4),
+        geometry=np.asarray([(x, y, 0.0, 0.0) for x, y in scales], np.float32).reshape(-1, 4),
         shapes=shapes,
     )
 
@@ -78,19 +78,30 @@ def prepare(
 def fitted(shape: Size, spec: Preprocess, size: Size | None = None) -> Size:
     """(height, width) to which an image of `shape` is scaled, at least 1 x 1.
 
-    letterbox: the largest that fits inside `size`, or inside `spec.size` where `size` is None. short_side: the longer
-    side at most the larger number of `spec.size` and the shorter side at most the smaller one, whatever the
-    orientation; with `size` also inside that.
+    letterbox: the largest that fits inside `size`, or inside `spec.size` where `size` is None, rounded down (the rule of
+    the YOLOX authors). short_side: the longer side at most the larger number of `spec.size` and the shorter side at most
+    the smaller one, whatever the orientation, rounded to nearest (mmdet's rule); with `size` also inside that.
     """
+    height, width = shape
+    scale, rounding = _scale(shape, spec, size), 0.0 if spec.fit == "letterbox" else 0.5
+    return max(1, int(height * scale + rounding)), max(1, int(width * scale + rounding))
+
+
+def _scale(shape: Size, spec: Preprocess, size: Size | None) -> float:
     height, width = shape
     if spec.fit == "letterbox":
         limits = size if size is not None else spec.size
-        scale = min(limits[0] / height, limits[1] / width)
-    else:
-        scale = min(max(spec.size) / max(shape), min(spec.size) / min(shape))
-        if size is not None:
-            scale = min(scale, size[0] / height, size[1] / width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+        return min(limits[0] / height, limits[1] / width)
+    scale = min(max(spec.size) / max(shape), min(spec.size) / min(shape))
+    return scale if size is None else min(scale, size[0] / height, size[1] / width)
+
+
+def _scales(shape: Size, target: Size, spec: Preprocess, size: Size | None) -> tuple[float, float]:
+    """(scale_x, scale_y) by which boxes return: one for both axes under letterbox, as in the code that trained its weights."""
+    if spec.fit == "letterbox":
+        scale = _scale(shape, spec, size)
+        return scale, scale
+    return target[1] / shape[1], target[0] / shape[0]
 
 
 def canvas(targets: Sequence[Size], divisor: int) -> Size:

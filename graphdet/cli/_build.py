@@ -43,10 +43,18 @@ def build_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --target, --size, --batch."""
     target = click.option("--target", type=click.Choice(TARGETS), default="openvino", show_default=True)
     size = click.option(
-        "--size", callback=read_size, metavar="HxW|dynamic", help="Network input in pixels.  [default: the variant's test size]"
+        "--size",
+        callback=read_size,
+        metavar="HxW|dynamic",
+        help="Network input in pixels.  [default: the variant's test size]",
     )
     batch = click.option(
-        "--batch", callback=read_batch, default="1", show_default=True, metavar="N|dynamic", help="Images the engine takes at once."
+        "--batch",
+        callback=read_batch,
+        default="1",
+        show_default=True,
+        metavar="N|dynamic",
+        help="Images the engine takes at once.",
     )
     return target(size(batch(command)))
 
@@ -64,7 +72,8 @@ def read_variant(name: str, path: Path | None) -> tuple[Variant, Weights]:
     shipped = shipped_weights(name)
     if path is None and not shipped.is_file():
         raise MissingFile(
-            f"no weights for {name!r} are shipped", help="`graphdet import` makes a weights file; give it with --weights"
+            f"no weights for {name!r} are shipped",
+            help="`graphdet import` makes a weights file; give it with --weights",
         )
     weights = read_weights(path or shipped)
     return variant_of(variant, weights), weights
@@ -115,4 +124,3 @@ def certificate_lines(certificate: dict[str, Any], prefix: str = "") -> list[tup
         else:
             lines.append((name, f"{value:.3g}" if isinstance(value, float) else value))
     return lines
-

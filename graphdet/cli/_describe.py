@@ -50,7 +50,7 @@ def variant(name: str, phase: str, *, summary: bool) -> Described:
 
 def _figures(name: str, phase: str) -> Described:
     from graphdet import zoo
-    from graphdet.cli._variants import facts_of
+    from graphdet.cli._variants import by_phase_nodes, facts_of
     from graphdet.compiler.cost import by_scope, cost
     from graphdet.ir import trace
 
@@ -58,7 +58,13 @@ def _figures(name: str, phase: str) -> Described:
     known = facts_of(found)
     graph = trace(found, phase)
     ops = Counter(node.name for node in graph.nodes if node.name not in ("input", "param", "const"))
-    document: dict[str, Any] = {**known.as_dict(), "phase": phase, "nodes": dict(ops.most_common()), "taps": list(graph.taps)}
+    document: dict[str, Any] = {
+        **known.as_dict(),
+        "phase": phase,
+        "by_phase": by_phase_nodes(found),
+        "nodes": dict(ops.most_common()),
+        "taps": list(graph.taps),
+    }
     if phase == "infer":
         height, width = known.size
         costs = cost(graph, {"N": 1, "H": height, "W": width})
@@ -91,7 +97,10 @@ def _print_figures(d: dict[str, Any]) -> None:
         rows = [(k or "(none)", billion(v)) for k, v in d["multiply_adds_by_scope"].items()]
         table(("scope", ">G multiply-adds"), rows)
     costs = d.get("multiply_adds_by_op", {})
-    table(("op", ">nodes", ">G multiply-adds"), [(k, n, billion(costs[k]) if k in costs else None) for k, n in d["nodes"].items()])
+    table(
+        ("op", ">nodes", ">G multiply-adds"),
+        [(k, n, billion(costs[k]) if k in costs else None) for k, n in d["nodes"].items()],
+    )
 
 
 # --- an engine file ---------------------------------------------------------------------------------------------------
@@ -112,7 +121,10 @@ def engine(path: Path, *, as_graph: bool) -> Described:
     def show() -> None:
         facts(pairs, title=f"{path} ({bytes_text(path.stat().st_size)}), all checksums are right")
         facts([(k, v) for k, v in header["preprocess"].items()], title="pre-processing")
-        rows = [(i, _step(s), _names(s["inputs"]), _names(s["outputs"]), s.get("line") or None) for i, s in enumerate(header["plan"]["steps"])]
+        rows = [
+            (i, _step(s), _names(s["inputs"]), _names(s["outputs"]), s.get("line") or None)
+            for i, s in enumerate(header["plan"]["steps"])
+        ]
         table((">step", "runs", "inputs", "outputs", "declared at"), rows)
         facts(certificate_lines(header["certificate"]) or [("certificate", "none")], title="certificate")
         facts(certificate_lines(header["provenance"]) or [("provenance", "none")], title="provenance")
@@ -144,6 +156,9 @@ def weights(path: Path) -> Described:
     def show() -> None:
         facts([(k, v if len(v) <= 120 else f"{v[:117]}...") for k, v in meta.items()], title=str(path))
         facts([("tensors", len(tensors)), ("numbers", numbers)])
-        table(("name", "dtype", "shape"), [(n, t["dtype"], "x".join(map(str, t["shape"])) or "scalar") for n, t in tensors.items()])
+        table(
+            ("name", "dtype", "shape"),
+            [(n, t["dtype"], "x".join(map(str, t["shape"])) or "scalar") for n, t in tensors.items()],
+        )
 
     return Described({"file": str(path), "meta": meta, "numbers": numbers, "tensors": tensors}, show)

@@ -47,9 +47,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", title_style="bold", pad_edge=False)
+    if title:
+        click.secho(title, bold=True)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        made.add_column(Text(column.removeprefix(">")), justify="right" if column.startswith(">") else "left", overflow="fold")
+        made.add_column(
+            Text(column.removeprefix(">")), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
     for row in rows:
         made.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     terminal = sys.stdout.isatty()
@@ -73,7 +77,11 @@ def detections_table(found: Detections, title: str) -> None:
     """One row an object: class, score, box in pixels of the image."""
     boxes = [" ".join(f"{v:7.1f}" for v in box) for box in found.boxes.tolist()]
     cells = zip(found.labels.tolist(), found.scores.tolist(), boxes, strict=True)
-    table(("class", ">score", ">x1      y1      x2      y2"), [(found.name(i), f"{s:.3f}", b) for i, s, b in cells], title=title)
+    table(
+        ("class", ">score", ">x1      y1      x2      y2"),
+        [(found.name(i), f"{s:.3f}", b) for i, s, b in cells],
+        title=title,
+    )
 
 
 @contextmanager
@@ -109,7 +117,9 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as fault:
-        raise MissingFile(f"cannot make the folder {path}: {fault.strerror}", help="choose another with --out") from None
+        raise MissingFile(
+            f"cannot make the folder {path}: {fault.strerror}", help="choose another with --out"
+        ) from None
     return path
 
 

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """parameters: learned numbers · multiply_adds: at `size`, one image · ap: box AP on COCO that the reference reports ·
-    targets: what it can be compiled to · by_phase: nodes of inference that training declares in another form.
+    """One line of the zoo's table.
+
+    parameters: learned numbers · multiply_adds: at `size`, one image · ap: box AP on COCO that the reference reports ·
+    targets: what it can be compiled to.
     """
 
     name: str
@@ -24,7 +26,6 @@ class Facts:
     ap: float | None
     upstream: str
     targets: tuple[str, ...]
-    by_phase: int
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -35,8 +36,9 @@ def facts_of(variant: Variant) -> Facts:
     """Trace a variant and count."""
     from graphdet.compiler.build import canvas
     from graphdet.compiler.cost import cost, count_parameters, total
+    from graphdet.ir import trace
 
-    graph, different = _trace(variant)
+    graph = trace(variant, "infer")
     height, width = size = canvas(variant)
     return Facts(
         name=variant.name,
@@ -48,7 +50,6 @@ def facts_of(variant: Variant) -> Facts:
         ap=variant.row.ap,
         upstream=variant.row.upstream,
         targets=targets_of(graph),
-        by_phase=different,
     )
 
 
@@ -66,10 +67,10 @@ def targets_of(graph: Graph) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _trace(variant: Variant) -> tuple[Graph, int]:
-    """The inference graph, and how many of its nodes stand inside a `by_phase`."""
-    from graphdet.ir import Image, trace, tracing
+def by_phase_nodes(variant: Variant) -> int:
+    """How many nodes of the inference graph training declares in another form (they stand inside a `by_phase`)."""
+    from graphdet.ir import Image, tracing
 
     with tracing(variant.name, "infer") as opened:
         variant.function(Image(variant.preprocess.divisor), **variant.row.arguments)
-    return trace(variant, "infer"), len(opened.phase_nodes)
+    return len(opened.phase_nodes)

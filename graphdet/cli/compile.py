@@ -49,7 +49,10 @@ def command(
     count = output.stat().st_size
     if as_json:
         header = artefact.header.as_dict()
-        emit({k: header[k] for k in ("detector", "target", "input", "thresholds", "certificate")} | {"output": str(output), "bytes": count})
+        emit(
+            {k: header[k] for k in ("detector", "target", "input", "thresholds", "certificate")}
+            | {"output": str(output), "bytes": count}
+        )
         return
     facts(summary(artefact), title=f"{output} ({bytes_text(count)})")
     if certify:

@@ -14,10 +14,14 @@ DETECTOR = "yolox_scenes"
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder for the results."
+)
 @click.option("--target", default="openvino", show_default=True, type=click.Choice(TARGETS))
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Which scene is drawn.")
-@click.option("--score", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Leave out detections below it.")
+@click.option(
+    "--score", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Leave out detections below it."
+)
 @json_option
 def command(out: Path, target: str, seed: int, score: float, as_json: bool) -> None:
     """Weights to boxes in one step, without a download: writes x.gdet, input.png, detections.png, detections.json.

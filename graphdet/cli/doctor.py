@@ -43,13 +43,17 @@ def command(as_json: bool) -> None:
     packages = {module: probe(module, name, install) for module, (name, install) in PACKAGES.items()}
     extension = probe(EXTENSION, "graphdet", "pip install --force-reinstall graphdet (in a checkout: make native)")
     targets = {
-        target: [packages[m]["install"] for m in needed if not packages[m]["loads"]] for target, needed in TARGETS.items()
+        target: [packages[m]["install"] for m in needed if not packages[m]["loads"]]
+        for target, needed in TARGETS.items()
     }
     if as_json:
         available = {target: {"available": not missing, "install": missing} for target, missing in targets.items()}
         emit({"packages": packages, "extension": extension, "targets": available})
     else:
-        rows = [(m, p["version"], "yes" if p["loads"] else "NO", "" if p["loads"] else p["install"]) for m, p in packages.items()]
+        rows = [
+            (m, p["version"], "yes" if p["loads"] else "NO", "" if p["loads"] else p["install"])
+            for m, p in packages.items()
+        ]
         table(("package", "version", "loads", "to mend"), rows)
         facts([("native extension", "loads" if extension["loads"] else f"MISSING: {extension['install']}")])
         facts([(f"target {t}", "available" if not m else "needs: " + "; ".join(m)) for t, m in targets.items()])

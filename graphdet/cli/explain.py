@@ -36,4 +36,3 @@ def command(variant_name: str, target: str, size: Size | None, batch: int | Dyna
         table(("pass", ">times", "did not fire because", "at"), refused)
     else:
         click.echo("every rewrite that was tried fired")
-

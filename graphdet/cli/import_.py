@@ -13,7 +13,9 @@ from graphdet.cli._output import bytes_text, emit, facts, json_option
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--as", "variant_name", required=True, metavar="VARIANT", help="Detector of the zoo that the file fits.")
 @click.option("--classes", type=click.IntRange(1, 10_000), help="Number of classes, where it is not the variant's own.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Weights file to write (.safetensors).")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Weights file to write (.safetensors)."
+)
 @json_option
 def command(file: Path, variant_name: str, classes: int | None, output: Path, as_json: bool) -> None:
     """Read FILE (.onnx, .pth or .safetensors), check every name and shape, write safetensors.

@@ -1,7 +1,8 @@
 """The command `graphdet`: finds the verbs by file name, loads only the one that is called, prints errors.
 
 A verb is a file here with a click command named `command`; the first line of the file's docstring is its line of help.
-Exit codes: 0 done · 1 done in part, or a difference found · 2 an error, told on stderr (with `--json` on stdout) · 130 Ctrl-C.
+Exit codes: 0 done · 1 done in part, or a difference found · 2 an error, told on stderr (with `--json` on stdout) ·
+130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Verbs(click.Group):
         command.name = cmd_name
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, but with a suggestion for a misspelt verb."""
         name = args[0]
         if name not in _files() and not name.startswith("-"):
@@ -77,7 +80,9 @@ def _files() -> dict[str, Path]:
     """Verb name -> file. A trailing underscore keeps clear of Python's own words (`import_.py`)."""
     here = Path(__file__)
     return {
-        file.stem.rstrip("_"): file for file in here.parent.glob("*.py") if file != here and not file.name.startswith("_")
+        file.stem.rstrip("_"): file
+        for file in here.parent.glob("*.py")
+        if file != here and not file.name.startswith("_")
     }
 
 

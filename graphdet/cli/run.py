@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from graphdet.cli._images import find_images, picture_names, refuse_overwriting
 from graphdet.cli._output import detections_table, emit, json_option, make_folder, note, progress, warn, write_text
 
 if TYPE_CHECKING:
     from graphdet.runtime import Engine
-
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
 @click.command()
 @click.argument("engine_file", metavar="ENGINE", type=click.Path(path_type=Path))
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for pictures and detections.json.")
-@click.option("--score", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Leave out detections below it.")
-@click.option("--iou", type=click.FloatRange(0, 1), help="Overlap above which a worse box goes.  [default: the engine's]")
+@click.option(
+    "--score", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Leave out detections below it."
+)
+@click.option(
+    "--iou", type=click.FloatRange(0, 1), help="Overlap above which a worse box goes.  [default: the engine's]"
+)
 @json_option
-def command(engine_file: Path, images: tuple[Path, ...], out: Path, score: float, iou: float | None, as_json: bool) -> None:
+def command(
+    engine_file: Path, images: tuple[Path, ...], out: Path, score: float, iou: float | None, as_json: bool
+) -> None:
     """Run ENGINE (.gdet) on image files or folders of them.
 
     An image that cannot be read is skipped with a warning, and the exit code is 1. Ctrl-C keeps what is done.
@@ -58,11 +63,16 @@ def command(engine_file: Path, images: tuple[Path, ...], out: Path, score: float
     if as_json:
         emit({"detections": records, "failed": failed, "complete": not stopped, "out": str(out)})
     else:
-        note(f"{len(records) - failed} pictures and detections.json are in {out}" + (f"; {failed} skipped" if failed else ""))
+        note(
+            f"{len(records) - failed} pictures and detections.json are in {out}"
+            + (f"; {failed} skipped" if failed else "")
+        )
     click.get_current_context().exit(130 if stopped else 1 if failed else 0)
 
 
-def detect(engine: Engine, file: Path, picture: Path, score: float, iou: float | None, *, quiet: bool) -> dict[str, Any]:
+def detect(
+    engine: Engine, file: Path, picture: Path, score: float, iou: float | None, *, quiet: bool
+) -> dict[str, Any]:
     """Run one image, write its picture, print its table; the record for detections.json."""
     import cv2
 
@@ -76,44 +86,9 @@ def detect(engine: Engine, file: Path, picture: Path, score: float, iou: float |
     try:
         picture.write_bytes(data.tobytes())
     except OSError as fault:
-        raise MissingFile(f"cannot write {picture}: {fault.strerror}", help="choose another folder with --out") from None
+        raise MissingFile(
+            f"cannot write {picture}: {fault.strerror}", help="choose another folder with --out"
+        ) from None
     if not quiet:
         detections_table(found, f"{file}: {len(found)} objects")
     return {"image": str(file), "picture": picture.name, **found.as_dict()}
-
-
-def find_images(given: tuple[Path, ...]) -> list[Path]:
-    """The files, and of folders the images right inside them by name. Raises MissingFile for an empty folder."""
-    from graphdet.errors import MissingFile
-
-    found: list[Path] = []
-    for path in given:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
-        if not inside:
-            raise MissingFile(f"the folder {path} holds no images", help=f"known endings: {' '.join(sorted(ENDINGS))}")
-        found += inside
-    return found
-
-
-def refuse_overwriting(files: list[Path], pictures: list[Path]) -> None:
-    """Raise BadInput when a picture would replace one of the images."""
-    from graphdet.errors import BadInput
-
-    both = {file.resolve() for file in files} & {picture.resolve() for picture in pictures}
-    if both:
-        raise BadInput(f"the picture would replace the image {min(both)}", help="choose another folder with --out")
-
-
-def picture_names(files: list[Path]) -> list[str]:
-    """A file name for each picture, no two alike: `photo.jpg`, and `photo_2.jpg` for another folder's photo."""
-    taken: dict[str, int] = {}
-    names = []
-    for file in files:
-        ending = ".jpg" if file.suffix.lower() in (".jpg", ".jpeg") else ".png"
-        name = f"{file.stem}{ending}"
-        while name in taken:
-            taken[f"{file.stem}{ending}"] += 1
-            name = f"{file.stem}_{taken[f'{file.stem}{ending}']}{ending}"
-        taken[name] = 1
-        names.append(name)
-    return names

@@ -11,7 +11,9 @@ from graphdet.cli._output import emit, json_option
 
 @click.command()
 @click.argument("what", metavar="VARIANT|FILE")
-@click.option("--phase", type=click.Choice(("infer", "train")), default="infer", show_default=True, help="Of a variant.")
+@click.option(
+    "--phase", type=click.Choice(("infer", "train")), default="infer", show_default=True, help="Of a variant."
+)
 @click.option("--summary", is_flag=True, help="Of a variant: parameters, cost, ops, taps instead of the text.")
 @click.option("--graph", "as_graph", is_flag=True, help="Of an engine file: the typed graph that it was built from.")
 @json_option

@@ -15,7 +15,9 @@ SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 @click.argument("engine_file", metavar="ENGINE", type=click.Path(path_type=Path))
 @click.option("--data", required=True, help="coco:IMAGE_DIR:ANNOTATIONS.json, or scenes:COUNT[:SEED[:HxW]] (drawn).")
 @click.option("--limit", type=click.IntRange(0), help="Only the first so many images.")
-@click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Images in one call of the engine.")
+@click.option(
+    "--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Images in one call of the engine."
+)
 @click.option("--per-class", is_flag=True, help="Also print the AP of each class.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the detections as a COCO results file.")
 @json_option
@@ -34,7 +36,9 @@ def command(
     from graphdet.runtime import load
 
     if save is not None and not save.parent.is_dir():  # found before the work, not after it
-        raise MissingFile(f"the folder {save.parent} does not exist", help="make it, or choose another place with --save")
+        raise MissingFile(
+            f"the folder {save.parent} does not exist", help="make it, or choose another place with --save"
+        )
     dataset = parse_data(data)
     engine = load(engine_file)
     result = evaluate(engine, dataset, batch=batch, limit=limit, progress=False if as_json else None, results=save)

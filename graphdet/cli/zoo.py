@@ -26,7 +26,15 @@ def command(as_json: bool) -> None:
         emit([f.as_dict() for f in found])
         return
     rows = [
-        (f.name, million(f.parameters), billion(f.multiply_adds), f"{f.size[0]}x{f.size[1]}", f.ap, " ".join(f.targets), citation(f.paper))
+        (
+            f.name,
+            million(f.parameters),
+            billion(f.multiply_adds),
+            f"{f.size[0]}x{f.size[1]}",
+            f.ap,
+            " ".join(f.targets),
+            citation(f.paper),
+        )
         for f in found
     ]
     table(COLUMNS, rows)

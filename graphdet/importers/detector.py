@@ -54,14 +54,18 @@ def variant_of(variant: Variant, weights: Weights) -> Variant:
     """
     stated = weights.meta.get("detector", variant.name)
     if stated != variant.name:
-        raise BadWeights(f"these weights are of {stated!r}, not of {variant.name!r}", help=f"name the detector {stated}")
+        raise BadWeights(
+            f"these weights are of {stated!r}, not of {variant.name!r}", help=f"name the detector {stated}"
+        )
     known = len(weights.classes or variant.row.classes)
     text = weights.meta.get("num_classes", str(known))
     if not text.isdecimal() or not 0 < int(text) < _MOST:
         raise BadWeights(f"the weights say num_classes = {text[:40]!r}, a number is expected", help="import them again")
     if int(text) != len(variant.row.classes):
         variant = variant.with_arguments(num_classes=int(text))
-    return replace(variant, row=replace(variant.row, classes=class_names(weights.classes or variant.row.classes, int(text))))
+    return replace(
+        variant, row=replace(variant.row, classes=class_names(weights.classes or variant.row.classes, int(text)))
+    )
 
 
 def class_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
@@ -72,9 +76,13 @@ def class_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
 def _unwrapped(weights: Weights, expected: dict[str, tuple[int, ...]]) -> Weights:
     """Without the prefix that a data-parallel wrapper puts before every name."""
     wrapped = weights.tensors and all(name.startswith("module.") for name in weights.tensors)
-    return weights.without_prefix("module.") if wrapped and not any(n.startswith("module.") for n in expected) else weights
+    return (
+        weights.without_prefix("module.") if wrapped and not any(n.startswith("module.") for n in expected) else weights
+    )
 
 
 def _count_help(found: Weights, variant: Variant) -> str:
     count = len(found.classes)
-    return f"the file names {count} classes: try --classes {count}" if count and count != len(variant.row.classes) else ""
+    return (
+        f"the file names {count} classes: try --classes {count}" if count and count != len(variant.row.classes) else ""
+    )

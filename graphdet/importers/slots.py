@@ -19,7 +19,9 @@ def conv_slots(graph: Graph, export_order: OrderKey | None = None) -> list[ConvS
 
 def _slot(graph: Graph, node: Node) -> ConvSlot:
     bias = _parameter(node.inputs[2]) if len(node.inputs) > 2 else ""
-    norm = next((user for user, operand in graph.uses[node.outputs[0]] if user.name == "batch_norm" and operand == 0), None)
+    norm = next(
+        (user for user, operand in graph.uses[node.outputs[0]] if user.name == "batch_norm" and operand == 0), None
+    )
     return ConvSlot(_parameter(node.inputs[1]), bias or None, _norm(norm) if norm else None)
 
 

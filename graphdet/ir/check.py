@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from graphdet.errors import BadGraph, GdError
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import TRAIN
 from graphdet.ir.source import render
+from graphdet.ir.types import dtype_name
 
 LEAVES = ("input", "param", "const")
 
@@ -21,6 +24,7 @@ def verify(graph: Graph) -> None:
         for i, value in enumerate(node.inputs):
             if value is not None and value not in defined:
                 raise _bad(node, f"operand {i} ({value!r}) is used before it is defined")
+        _check_call(node)
         if node.name in LEAVES:
             _check_leaf(node, names)
         else:
@@ -34,17 +38,34 @@ def verify(graph: Graph) -> None:
 
 
 def _check_leaf(node: Node, names: set[tuple[str, str]]) -> None:
+    if len(node.outputs) != 1:
+        raise _bad(node, f"has {len(node.outputs)} results, expected one")
+    declared, found = node.attributes["value" if node.name == "const" else "type"], node.outputs[0].type
     if node.name == "const":
+        if not isinstance(declared, np.ndarray) or (dtype_name(declared.dtype), declared.shape) != (found.dtype, found.dims):
+            raise _bad(node, f"has type {found}, but its array is another")
         return
+    if declared != str(found):
+        raise _bad(node, f"has type {found}, but declares {declared}")
     key = (node.name, node.attributes["name"])
     if key in names:
         raise _bad(node, f"{key[0]} {key[1]!r} is declared twice")
     names.add(key)
 
 
+def _check_call(node: Node) -> None:
+    """Attributes and the number of operands are the op's own."""
+    odd = sorted(set(node.attributes) ^ set(node.op.defaults))
+    if odd:
+        raise _bad(node, f"attribute {odd[0]!r} is {'unknown' if odd[0] in node.attributes else 'missing'}")
+    if not node.op.variadic and len(node.inputs) > len(node.op.operands):
+        raise _bad(node, f"takes {len(node.op.operands)} operands, {len(node.inputs)} were given")
+
+
 def _check_types(node: Node) -> None:
+    absent = (None,) * (0 if node.op.variadic else len(node.op.operands) - len(node.inputs))
     try:
-        expected = node.op.infer_types(tuple(v and v.type for v in node.inputs), node.attributes)
+        expected = node.op.infer_types((*(v and v.type for v in node.inputs), *absent), node.attributes)
     except GdError as error:
         raise _bad(node, f"operands do not fit: {error.message}") from None
     found = tuple(v.type for v in node.outputs)

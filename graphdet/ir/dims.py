@@ -266,12 +266,16 @@ def parse_dim(text: str, names: Mapping[str, Dim] | Callable[[str], Dim]) -> Dim
     Raises ValueError for anything else, KeyError for an unknown name, ArithmeticError where a division is not exact.
     """
     lookup = names if callable(names) else names.__getitem__
-    return _evaluate(ast.parse(text, mode="eval").body, lookup)
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError):  # the latter two from very deep nesting
+        raise ValueError(f"not a dimension expression: {text[:60]!r}") from None
+    return _evaluate(tree, lookup)
 
 
 def _evaluate(node: ast.expr, lookup: Callable[[str], Dim]) -> Dim:
     match node:
-        case ast.Constant(value=int(value)):
+        case ast.Constant(value=int(value)) if not isinstance(value, bool):
             return Dim.of(value)
         case ast.Name(id=name):
             return lookup(name)

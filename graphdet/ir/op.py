@@ -118,6 +118,9 @@ class Op(Generic[P, R]):
             return tuple(result_type(slot, match) for slot in self.results)
         except GdError as error:
             raise self._located(error, values, places) from None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            shown = ", ".join(f"{k}={v!r}" for k, v in attributes.items())
+            raise BadAttribute(f"{self.name}: cannot take {shown or 'these operands'} ({error})", where=render(places)) from error
 
     def labels(self, count: int) -> tuple[str, ...]:
         """What messages call the operands."""

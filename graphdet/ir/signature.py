@@ -53,7 +53,7 @@ class Match:
     def reason(self, pattern: str) -> str:
         """Which operands fixed the names in a dim pattern."""
         names = [n for n in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", pattern)) if n in self.origins]
-        found = ", ".join(f"{n} = {self.dims[n]} from {self.labels[self.origins[n]]}" for n in names)
+        found = ", ".join(f"{n} = {self.dims[n]} from {self.labels[self.origins[n]]}" for n in names if n != str(self.dims[n]))
         return f" ({found})" if found else ""
 
 
@@ -90,6 +90,8 @@ def match_operands(
     dims = {k: Dim.of(v) for k, v in attributes.items() if isinstance(v, (int, Dim)) and not isinstance(v, bool)}
     match = Match(labels, dims)
     repeated = len(sources) == 1 and sources[0].repeated
+    if repeated and not types:
+        raise BadAttribute("at least one operand is expected")
     for i, found in enumerate(types):
         slot = sources[0 if repeated else i]
         if found is None:
@@ -183,7 +185,7 @@ def _match_dim(i: int, axis: int, pattern: str, found: Type, match: Match) -> No
     want = parse_dim(pattern, match)
     if want == have:
         return
-    shown = str(want) if pattern.isdigit() else f"{pattern} = {want}"
+    shown = str(want) if pattern in (str(want), str(have)) else f"{pattern} = {want}"
     text = f"is {found}: dim {axis} is {have}, expected {shown}{match.reason(pattern)}"
     if have.constant is not None and want.constant is None:
         raise BakedDim(text, help=TAKE_FROM_VALUE, about=i)

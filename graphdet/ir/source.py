@@ -35,7 +35,7 @@ class Place:
         return f"{_short(self.code.co_filename)}:{self._span()[0]}"
 
     def _span(self) -> tuple[int, int, int, int]:
-        """First line, last line, first column, last column (columns in characters, -1 when unknown)."""
+        """First line, last line, first column, last column (columns in bytes of UTF-8, -1 when unknown)."""
         assert self.code is not None
         positions = next(islice(self.code.co_positions(), self.instruction // 2, None), (None,) * 4)
         line, end, start, stop = positions
@@ -56,7 +56,8 @@ class Place:
         indent = len(source) - len(source.lstrip())
         if start < 0:
             return f"{shown}\n    {source.strip()}"
-        stop = stop if end == line else len(source)
+        raw = source.encode()
+        start, stop = (len(raw[:column].decode(errors="ignore")) for column in (start, stop if end == line else len(raw)))
         caret = " " * (start - indent) + "^" * max(1, stop - start)
         return f"{shown}\n    {source.strip()}\n    {caret}"
 
@@ -100,8 +101,8 @@ def here() -> Places:
             found.append(Place(frame.f_code, frame.f_lasti))
             if frame.f_code.co_name == "<module>":
                 break  # what imported or ran the user's file is not part of the declaration
-        elif module == "graphdet.ir.detector" and found:
-            break  # the detector's own call: what lies outside is not part of the declaration
+        elif module == "graphdet.ir.detector" and frame.f_code.co_name == "_declare":
+            break  # calls the detector's function: what lies outside is not part of the declaration
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(found)
 

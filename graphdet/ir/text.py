@@ -116,6 +116,8 @@ class _Parser:
         for text in line.split()[1:]:
             name, _, rest = text.partition("%")
             multiple, _, bound = rest.partition("<=")
+            if not name.isidentifier() or int(multiple) < 1 or int(bound or 0) < 0:
+                raise ValueError(f"{text!r} is not a size; expected `name%multiple` or `name%multiple<=bound`")
             self.dims[name] = Dim.symbol(name, int(multiple), int(bound or 0))
 
 
@@ -124,7 +126,7 @@ def parse(text: str, arrays: Mapping[str, NDArray[Any]] | None = None) -> Graph:
     import graphdet.ops  # noqa: F401  fills the table of ops
 
     parser, outputs, taps = _Parser(arrays or {}), dict[str, Value](), dict[str, Value]()
-    head = ["graph", "", "infer"]
+    head: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         try:
             match line.split(maxsplit=1)[0] if line.strip() else "":
@@ -140,7 +142,8 @@ def parse(text: str, arrays: Mapping[str, NDArray[Any]] | None = None) -> Graph:
                 case _:
                     parser.node(line)
         except (ValueError, KeyError, IndexError, TypeError, ArithmeticError, GdError) as error:
-            raise BadText(f"line {number}: {error}", where=f"    {line[:160]}") from None
+            fault = f"unknown name {error}" if isinstance(error, KeyError) else str(error)
+            raise BadText(f"line {number}: {fault}", where=f"    {line[:160]}") from None
     if len(head) != 3:
         raise BadText("line 1: expected `graph <name> <phase>`")
     return Graph(head[1], head[2], tuple(parser.nodes), outputs, taps)

@@ -21,6 +21,8 @@ KINDS = ("tensor", "logits", "scores", "boxes", "points", "labels", "masks")
 FRAMES = ("net", "image", "roi", "unit")
 FORMATS = ("xyxy", "cxcywh", "ltrb", "deltas")
 
+_WORDS = {"boxes": (FORMATS, FRAMES), "points": (FRAMES,), "masks": (FRAMES,)}
+
 _NUMPY = {"f32": "float32", "f16": "float16", "f64": "float64", "i64": "int64", "i32": "int32", "u8": "uint8", "b": "bool"}
 _NAMES = {v: k for k, v in _NUMPY.items()}
 _TEXT = re.compile(r"(?:(?P<kind>[a-z]+)(?:<(?P<params>[^>]*)>)? )?(?P<dtype>[a-z0-9]+)\[(?P<dims>[^\]]*)\]")
@@ -83,10 +85,12 @@ def parse_type(text: str, names: Mapping[str, Dim] | Callable[[str], Dim]) -> Ty
     if not found or found["dtype"] not in DTYPES:
         raise ValueError(f"not a type: {text!r}")
     dims = tuple(parse_dim(d, names) for d in found["dims"].split())
-    parameters = (found["params"] or "").split(",")
-    kind = found["kind"] or "tensor"
-    form, frame = (parameters[0], parameters[1]) if len(parameters) == 2 else ("", parameters[0])
-    return Type(found["dtype"], dims, kind, form, frame)
+    kind, words = found["kind"] or "tensor", tuple((found["params"] or "").split(",")) if found["params"] else ()
+    if kind not in KINDS or len(words) != len(_WORDS.get(kind, ())):
+        raise ValueError(f"not a type: {text!r}")
+    if any(word not in known for word, known in zip(words, _WORDS.get(kind, ()), strict=True)):
+        raise ValueError(f"not a type: {text!r}; frames are {', '.join(FRAMES)}, formats {', '.join(FORMATS)}")
+    return Type(found["dtype"], dims, kind, words[0] if len(words) == 2 else "", words[-1] if words else "")
 
 
 def numpy_dtype(dtype: str) -> np.dtype[np.generic]:

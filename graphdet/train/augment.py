@@ -12,6 +12,8 @@ from graphdet.records import Array, Truth
 
 Rng = np.random.Generator
 Transform = Callable[[Sample, Rng], Sample]
+_MIRROR_X = np.array([-1, 1, -1, 1], np.float32)
+_MIRROR_Y = np.array([1, -1, 1, -1], np.float32)
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class Flip:
         pixels, boxes = sample.pixels(), sample.truth.boxes
         (height, width) = sample.size
         if across:
-            pixels, boxes = pixels[:, ::-1], np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
+            pixels, boxes = pixels[:, ::-1], (width, 0, width, 0) + boxes[:, (2, 1, 0, 3)] * _MIRROR_X
         if down:
-            pixels, boxes = pixels[::-1], np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], 1)
-        return replace(sample, image=np.ascontiguousarray(pixels), truth=replace(sample.truth, boxes=boxes))
+            pixels, boxes = pixels[::-1], (0, height, 0, height) + boxes[:, (0, 3, 2, 1)] * _MIRROR_Y
+        truth = replace(sample.truth, boxes=boxes.astype(np.float32))
+        return replace(sample, image=np.ascontiguousarray(pixels), truth=truth)
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ def batch_inputs(samples: Sequence[Sample], spec: Preprocess) -> Inputs:
     """The graph inputs of a padded batch, by the engine's own pre-processing.
 
     Returns:
-        pixels f32[N 3 H W], size f32[N 2] and geometry f32[N 4] as `prepare` gives them; truth_boxes f32[N G 4] (xyxy in
-        net pixels), truth_labels i64[N G], truth_count i64[N], where G is the largest count. Crowd regions are left out:
-        they stand for no single object.
+        pixels f32[N 3 H W], size f32[N 2] and geometry f32[N 4] as `prepare` gives them; truth_boxes f32[N G 4] (xyxy
+        in net pixels), truth_labels i64[N G], truth_count i64[N], where G is the largest count. Crowd regions are left
+        out: they stand for no single object.
 
     Raises:
         BadImage: an image cannot be read.

@@ -1,7 +1,7 @@
 """Checkpoints: a folder a step, complete or absent, and the newest of them.
 
-`OUT/checkpoints/step-00000500/` holds `weights.safetensors`, `ema.safetensors`, `recipe.json` and `state.pt` (optimiser,
-generator and counters; read as plain data, never as code).
+`OUT/checkpoints/step-00000500/` holds `weights.safetensors`, `ema.safetensors`, `recipe.json` and `state.pt`
+(optimiser, generator and counters; read as plain data, never as code).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Checkpoint:
 
 
 def save(out: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint and remove the older ones. A crash at any moment leaves the older ones or the new one whole."""
+    """Write a checkpoint and remove the older ones. A crash leaves the older ones or the new one whole."""
     home = out / "checkpoints"
     home.mkdir(parents=True, exist_ok=True)
     final = home / f"step-{checkpoint.step:08d}"

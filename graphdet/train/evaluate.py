@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from graphdet.compiler.backends.torch import load_weights, to_module
-from graphdet.eval import CocoResult, evaluate
 from graphdet.data.dataset import Dataset
+from graphdet.eval import CocoResult, evaluate
 from graphdet.ir import Variant, trace
 from graphdet.records import Array, Detections
 from graphdet.runtime.preprocess import prepare
 
 
 class TorchEngine:
-    """A detector's inference graph run by PyTorch: images in, detections in pixels of the images out, clipped to them."""
+    """A detector's inference graph run by PyTorch: images in, detections in their pixels, clipped to them, out."""
 
     def __init__(self, variant: Variant) -> None:
         self.variant = variant
@@ -44,8 +44,8 @@ class TorchEngine:
         return Detections(boxes, found["scores"][i, :count], found["labels"][i, :count], classes, shape)
 
 
-def evaluate_weights(variant: Variant, weights: Mapping[str, Array], dataset: Dataset, *, batch: int = 16) -> CocoResult:
+def evaluate_weights(variant: Variant, weights: Mapping[str, Array], data: Dataset, *, batch: int = 16) -> CocoResult:
     """COCO figures of a detector with these weights. Raises BadWeights where they do not fit."""
     engine = TorchEngine(variant)
     engine.load(weights)
-    return evaluate(engine, dataset, batch=batch, progress=False)
+    return evaluate(engine, data, batch=batch, progress=False)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Callable, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ class Training:
         active = [term for name, term in terms.items() if name not in self.late or self.late_active]
         loss = torch.stack(active).sum()
         self.optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), self.recipe.clip)
         self.loss, self.norm = float(loss.detach()), float(norm)
         if not math.isfinite(self.norm):
@@ -125,7 +126,8 @@ class Training:
         """Go back to a saved state. Raises BadRecipe if that is of a run with other results."""
         changed = saved.recipe.differences(self.recipe)
         if changed:
-            raise BadRecipe(f"the run in {str(self.out)!r} has another recipe: {'; '.join(changed)}", help="use another folder")
+            text = f"the run in {str(self.out)!r} has another recipe: {'; '.join(changed)}"
+            raise BadRecipe(text, help="train in another folder")
         load_weights(self.module, saved.weights)
         self.optimiser.load_state_dict(saved.state["optimiser"])
         torch.set_rng_state(saved.state["generator"])
@@ -273,8 +275,6 @@ def transforms_of(recipe: Recipe) -> tuple[Transform, ...]:
 
 def _facts(run: Training) -> dict[str, str]:
     """Metadata of the resulting weights."""
-    import json
-
     facts = {"detector": run.variant.name, "step": str(run.step), "recipe": json.dumps(run.recipe.as_dict())}
     facts["classes"] = json.dumps(list(run.variant.row.classes))
     if run.result is not None:

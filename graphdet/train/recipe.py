@@ -9,7 +9,8 @@ from typing import Any
 from graphdet.errors import BadRecipe, nearest
 
 OPTIMISERS = ("adamw", "sgd")
-_LEAST = {"steps": 1, "batch": 1, "threads": 1, "workers": 1, "warmup": 0, "seed": 0, "save_every": 1, "evaluate_every": 1}
+_NOT_NEGATIVE = ("warmup", "seed", "cache_mb")
+_POSITIVE = ("steps", "batch", "threads", "workers", "save_every", "evaluate_every")
 _SHARES = ("final_lr", "momentum", "ema", "l1_from", "flip", "jitter", "rescale")
 _COMFORT = ("threads", "workers", "save_every", "evaluate_every", "cache_mb")  # a resumed run may have others
 
@@ -19,8 +20,8 @@ class Recipe:
     """A training run. Equal recipes with equal `threads` on one machine give equal weights, interrupted or not.
 
     detector: a variant of the zoo · data, held_out: datasets as `parse_data` reads them; the second is evaluated, `""`
-    for no evaluation · steps: optimiser steps of `batch` images · lr: learning rate after `warmup` steps, falling along a
-    cosine to `final_lr` times itself · optimiser: `adamw` or `sgd` (Nesterov, with `momentum`) · weight_decay: of
+    for no evaluation · steps: optimiser steps of `batch` images · lr: learning rate after `warmup` steps, falling along
+    a cosine to `final_lr` times itself · optimiser: `adamw` or `sgd` (Nesterov, with `momentum`) · weight_decay: of
     convolution and matrix weights; norms and biases have none · clip: largest norm of the gradient · ema: decay of the
     averaged weights, which are the result · l1_from: share of the steps after which the detector's late losses join ·
     seed: initial weights, order of images, augmentation · flip, jitter, rescale: how often an image is mirrored (each
@@ -56,14 +57,17 @@ class Recipe:
     evaluate_every: int = 1000
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                raise BadRecipe(f"{name} = {getattr(self, name)}, expected at least {least}")
+        for name in (*_NOT_NEGATIVE, *_POSITIVE):
+            value, least = getattr(self, name), int(name in _POSITIVE)
+            if not isinstance(value, int) or value < least:
+                raise BadRecipe(f"{name} = {value!r}, expected a whole number of at least {least}")
         for name in _SHARES:
-            if not 0 <= getattr(self, name) <= 1:
-                raise BadRecipe(f"{name} = {getattr(self, name)}, expected 0 to 1")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise BadRecipe(f"{name} = {value!r}, expected 0 to 1")
         if not (self.lr > 0 and self.clip > 0 and self.weight_decay >= 0):
-            raise BadRecipe(f"lr {self.lr}, clip {self.clip}, weight_decay {self.weight_decay}: expected positive numbers")
+            found = f"lr {self.lr}, clip {self.clip}, weight_decay {self.weight_decay}"
+            raise BadRecipe(f"{found}: expected positive numbers")
         if self.optimiser not in OPTIMISERS:
             raise BadRecipe(f"optimiser {self.optimiser!r} is unknown", help=f"one of {', '.join(OPTIMISERS)}")
         if self.precision != "fp32":

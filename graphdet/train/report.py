@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def step(self, run: Training) -> None:
@@ -60,7 +59,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def progress_bar(steps: int, wanted: bool | None) -> Iterator[Callable[[Training], None]]:
-    """A bar with the loss terms on stderr, moved by calling it; silent unless wanted, or None and stderr is a terminal."""
+    """A bar with the loss terms on stderr, moved by calling it; for None only on a terminal."""
     if not (sys.stderr.isatty() if wanted is None else wanted):
         yield lambda run: None
         return

@@ -64,7 +64,8 @@ def test_boxes_of_mixed_sizes(target: str, batch: int | None, size: tuple[int, i
     assert [one.size for one in found] == shapes
     for one, (height, width) in zip(found, shapes, strict=True):
         expected = np.minimum(PARTS[[0, 2]], 1) * (width, height, width, height)
-        assert np.allclose(one.boxes, expected, rtol=1e-5)
+        pixel = max(width, height) / 64  # letterbox rounds sizes down, but scales boxes by the exact factor
+        assert np.allclose(one.boxes, expected, atol=pixel)
         assert one.boxes.dtype == np.float32
         assert np.allclose(one.scores, [1.0, 0.5])
         assert one.labels.tolist() == [0, 1]

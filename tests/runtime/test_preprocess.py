@@ -134,9 +134,16 @@ def test_fitted_stays_inside_the_canvas(shape: tuple[int, int], size: tuple[int,
     assert 1 <= width <= size[1]
 
 
-def test_geometry_maps_image_corners_to_the_unpadded_size() -> None:
-    out = prepare([noise(333, 500)], PLAIN)
+def test_geometry_of_short_side_maps_image_corners_to_the_unpadded_size() -> None:
+    out = prepare([noise(333, 500)], SHORT)
     assert np.allclose(out.geometry[0, :2] * (500, 333), out.size[0, ::-1])
+
+
+def test_geometry_of_letterbox_is_one_scale_for_both_axes() -> None:
+    out = prepare([noise(333, 500)], PLAIN)
+    scale_x, scale_y = out.geometry[0, :2]
+    assert scale_x == scale_y
+    assert out.size[0].tolist() == [int(333 * scale_y), int(500 * scale_x)]
 
 
 def test_no_images() -> None:

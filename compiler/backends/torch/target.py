@@ -23,7 +23,6 @@ TARGET = Target(
     opset=0,
     install="pip install 'graphdet[train]'",
     build=build,
-    selection=True,
     rule="torch",
     notes=("for comparison and debugging; the other targets are faster",),
 )

@@ -1,0 +1,175 @@
+"""Verbs from weights to boxes: import, compile, run, test, demo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from graphdet import zoo
+from graphdet.cli import _build
+from graphdet.data import write_coco
+from graphdet.importers import read_weights, write_safetensors
+from graphdet.ir import trace
+from graphdet.ir.initial import initial_values
+from graphdet.runtime import load
+from tests.cli.conftest import Run, document
+
+
+def test_import_renames_nothing_and_keeps_its_origin(run: Run, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "w.safetensors"
+    report = document(run("import", weights, "--as", "yolox_scenes", "-o", out, "--json"))
+    assert (report["classes"], report["convolutions"]) == (5, 113)
+    made = read_weights(out)
+    assert made.meta["imported_sha256"] == report["sha256"] == read_weights(weights).meta["sha256"]
+    assert made.meta["detector"] == "yolox_scenes"
+    assert made.classes == zoo.get("yolox_scenes").row.classes
+    assert "every name and shape matches" in run("import", weights, "--as", "yolox_scenes", "-o", out).stdout
+
+
+def test_another_number_of_classes_reaches_the_engine(run: Run, tmp_path: Path) -> None:
+    three = zoo.get("yolox_scenes").with_arguments(num_classes=3)
+    source, out, engine = tmp_path / "three.safetensors", tmp_path / "w.safetensors", tmp_path / "x.gdet"
+    write_safetensors(source, initial_values(trace(three)), {"classes": '["a", "b", "c"]'})
+    wrong = run("import", source, "--as", "yolox_scenes", "-o", out)
+    assert wrong.exit_code == 2
+    assert "help: the file names 3 classes: try --classes 3" in wrong.stderr
+    assert not out.exists()
+    assert run("import", source, "--as", "yolox_scenes", "--classes", 3, "-o", out).exit_code == 0
+    words = ("--weights", out, "--target", "onnxruntime", "--size", 64, "--batch", "dynamic", "--no-certify")
+    assert run("compile", "yolox_scenes", *words, "-o", engine).exit_code == 0
+    assert load(engine).classes == ("a", "b", "c")
+
+
+def test_weights_of_another_detector_are_refused(run: Run, weights: Path, tmp_path: Path) -> None:
+    done = run("compile", "yolox_nano", "--weights", weights, "-o", tmp_path / "x.gdet")
+    assert done.exit_code == 2
+    assert "these weights are of 'yolox_scenes'" in done.stderr
+
+
+def test_compile_tells_what_it_made(run: Run, weights: Path, tmp_path: Path) -> None:
+    done = run(
+        "compile",
+        "yolox_scenes",
+        "--weights",
+        weights,
+        "--target",
+        "onnxruntime",
+        "--size",
+        "64x96",
+        "-o",
+        tmp_path / "x.gdet",
+    )
+    assert done.exit_code == 0
+    assert "64x96, batch 1" in done.stdout
+    assert "certificate" in done.stdout
+    assert "certify" in done.stderr
+
+
+def test_run_writes_pictures_and_records(run: Run, tiny_engine: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    done = run("run", tiny_engine, photos, "--out", out, "--score", 0.2)
+    assert done.exit_code == 0
+    assert sorted(p.name for p in out.iterdir()) == ["a.png", "b.jpg", "detections.json"]
+    records = json.loads((out / "detections.json").read_text())
+    assert [r["picture"] for r in records] == ["a.png", "b.jpg"]
+    assert records[0]["size"] == [40, 60]
+    assert records[0]["objects"]
+    assert records[0]["objects"][0]["class"] in done.stdout
+    picture = cv2.imread(str(out / "a.png"))
+    assert picture is not None
+    assert (picture != 250).any()
+
+
+def test_run_goes_on_after_a_bad_image(run: Run, tiny_engine: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    done = run("run", tiny_engine, photos / "notes.txt", photos / "gone.jpg", photos / "a.png", "--out", out, "--json")
+    assert done.exit_code == 1
+    d = document(done)
+    assert (d["failed"], d["complete"]) == (2, True)
+    assert [r.get("error", {}).get("code") for r in d["detections"]] == ["GD410", "GD520", None]
+    assert done.stderr.count("warning") == 2
+
+
+def test_run_keeps_what_is_done_at_ctrl_c(
+    run: Run, tiny_engine: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graphdet.runtime import Engine
+
+    calls: list[object] = []
+    whole = Engine.__call__
+
+    def once(self: Engine, *words: object, **options: object) -> object:
+        calls.append(words)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return whole(self, *words, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Engine, "__call__", once)
+    done = run("run", tiny_engine, photos, "--out", tmp_path / "found")
+    assert done.exit_code == 130
+    assert "1 of 2 images" in done.stderr
+    assert len(json.loads((tmp_path / "found" / "detections.json").read_text())) == 1
+
+
+def test_run_never_replaces_an_image(run: Run, tiny_engine: Path, photos: Path) -> None:
+    before = (photos / "a.png").read_bytes()
+    done = run("run", tiny_engine, photos, "--out", photos)
+    assert done.exit_code == 2
+    assert "would replace the image" in done.stderr
+    assert (photos / "a.png").read_bytes() == before
+
+
+def test_run_names_pictures_apart(run: Run, tiny_engine: Path, photos: Path, tmp_path: Path) -> None:
+    done = run("run", tiny_engine, photos / "a.png", photos, "--out", tmp_path / "found", "--json")
+    assert [r["picture"] for r in document(done)["detections"]] == ["a.png", "a_2.png", "b.jpg"]
+
+
+def test_run_on_an_empty_folder(run: Run, tiny_engine: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run("run", tiny_engine, tmp_path / "empty", "--out", tmp_path / "found")
+    assert done.exit_code == 2
+    assert "holds no images" in done.stderr
+
+
+def test_test_prints_coco_figures(run: Run, engine: Path, tmp_path: Path) -> None:
+    notes = write_coco(tmp_path / "set", 3, seed=1, size=(64, 64))
+    data = f"coco:{notes.parent / 'images'}:{notes}"
+    saved = tmp_path / "results.json"
+    done = run("test", engine, "--data", data, "--batch", 2, "--save", saved, "--per-class")
+    assert done.exit_code == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[:6]] == ["AP", "AP50", "AP75", "APs", "APm", "APl"]
+    assert "circle" in done.stdout
+    assert isinstance(json.loads(saved.read_text()), list)
+    d = document(run("test", engine, "--data", data, "--limit", 2, "--json"))
+    assert (d["images"], d["complete"]) == (2, True)
+    assert -1 <= d["AP"] <= 1
+
+
+def test_test_finds_a_missing_folder_before_it_starts(run: Run, engine: Path, tmp_path: Path) -> None:
+    done = run("test", engine, "--data", "scenes:1", "--save", tmp_path / "no" / "results.json")
+    assert done.exit_code == 2
+    assert done.stderr.startswith("GD520 ")
+
+
+def test_demo(run: Run, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_build, "shipped_weights", lambda name: weights)
+    out = tmp_path / "demo"
+    done = run("demo", "--out", out, "--target", "onnxruntime", "--json")
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in out.iterdir()) == ["detections.json", "detections.png", "input.png", "x.gdet"]
+    picture = cv2.imread(str(out / "input.png"))
+    assert picture is not None
+    assert picture.shape == (320, 320, 3)
+    assert document(done)["certificate"]["max_error"] < 1e-4
+    assert load(out / "x.gdet")(np.zeros((32, 32, 3), np.uint8)) is not None
+
+
+def test_demo_without_weights(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_build, "shipped_weights", lambda name: tmp_path / "none")
+    done = run("demo", "--out", tmp_path / "demo")
+    assert done.exit_code == 2
+    assert "GD520 no weights for 'yolox_scenes' are shipped" in done.stderr

@@ -1,0 +1,143 @@
+"""Batches of the training graph: what they hold, and that boxes move with the pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from graphdet.data import Sample, Scenes
+from graphdet.errors import BadDataset
+from graphdet.records import Array, Preprocess, Truth
+from graphdet.runtime.preprocess import prepare
+from graphdet.train.augment import Flip, Jitter, Rescale, Transform
+from graphdet.train.batch import Batches, Remembered, batch_inputs, prefetched
+
+SPEC = Preprocess(size=(64, 96), pad=114.0)
+
+
+def blocks(boxes: list[tuple[int, int, int, int]], size: tuple[int, int] = (64, 96), crowd: tuple[int, ...] = ()) -> Sample:
+    """A grey image with a white block at every box."""
+    image = np.full((*size, 3), 60, np.uint8)
+    for x1, y1, x2, y2 in boxes:
+        image[y1:y2, x1:x2] = 255
+    flags = np.array([i in crowd for i in range(len(boxes))], np.bool_)
+    truth = Truth(np.array(boxes, np.float32).reshape(-1, 4), np.arange(len(boxes), dtype=np.int64), flags)
+    return Sample(image, 1, size, truth)
+
+
+def white_box(image: Array) -> tuple[float, ...]:
+    """The extent of what is brighter than the middle of block and ground."""
+    rows, columns = np.nonzero(image.min(axis=2) > 160)
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize("transform", [Flip(1, 0), Flip(0, 1), Flip(1, 1), Jitter(1.0), Rescale(1.0), Rescale(1.0, 1.2, 1.4)])
+def test_boxes_move_with_the_pixels(transform: Transform) -> None:
+    sample = blocks([(30, 20, 60, 41)])
+    for seed in range(12):
+        changed = transform(sample, np.random.default_rng(seed))
+        assert changed.pixels().shape == sample.pixels().shape
+        assert changed.truth.boxes.dtype == np.float32
+        np.testing.assert_allclose(white_box(changed.pixels()), changed.truth.boxes[0], atol=1.01)
+        assert changed.truth.labels.tolist() == [0]
+    assert white_box(sample.pixels()) == (30, 20, 60, 41), "the original is left as it was"
+
+
+def test_flip_is_exact_and_its_own_inverse() -> None:
+    sample, flip = blocks([(3, 20, 60, 41), (70, 0, 96, 5)]), Flip(1, 0)
+    once = flip(sample, np.random.default_rng(0))
+    assert once.truth.boxes.tolist() == [[36, 20, 93, 41], [0, 0, 26, 5]]
+    twice = flip(once, np.random.default_rng(0))
+    assert np.array_equal(twice.pixels(), sample.pixels())
+    assert np.array_equal(twice.truth.boxes, sample.truth.boxes)
+
+
+def test_rescale_drops_what_leaves_the_window() -> None:
+    sample, window = blocks([(0, 0, 8, 8), (88, 56, 96, 64)]), Rescale(1.0, 1.9, 2.0)
+    counts = {len(window(sample, np.random.default_rng(seed)).truth.labels) for seed in range(20)}
+    assert counts <= {0, 1}, "a window half as wide cannot hold two opposite corners"
+    for seed in range(20):
+        boxes = window(sample, np.random.default_rng(seed)).truth.boxes
+        assert (boxes >= 0).all()
+        assert (boxes <= (96, 64, 96, 64)).all()
+
+
+@pytest.mark.parametrize("transform", [Flip(1, 1), Jitter(1.0), Rescale(1.0)])
+def test_no_objects(transform: Transform) -> None:
+    changed = transform(blocks([]), np.random.default_rng(0))
+    assert changed.truth.boxes.shape == (0, 4)
+
+
+def test_inputs_are_the_engines_and_truth_is_padded() -> None:
+    samples = [blocks([(10, 10, 20, 30)], (128, 96)), blocks([]), blocks([(1, 2, 3, 4), (5, 6, 7, 8), (0, 0, 9, 9)], crowd=(1,))]
+    inputs = batch_inputs(samples, SPEC)
+    ready = prepare([s.image for s in samples], SPEC)
+    assert np.array_equal(inputs["pixels"], ready.pixels)
+    assert np.array_equal(inputs["geometry"], ready.geometry)
+    assert inputs["truth_count"].tolist() == [1, 0, 2]
+    assert inputs["truth_boxes"].shape == (3, 2, 4)
+    assert inputs["truth_boxes"][0, 0].tolist() == [5, 5, 10, 15], "the tall image is halved"
+    assert inputs["truth_labels"].tolist() == [[0, 0], [0, 0], [0, 2]], "the crowd is left out"
+
+
+def test_batch_without_any_object() -> None:
+    inputs = batch_inputs([blocks([]), blocks([])], SPEC)
+    assert inputs["truth_boxes"].shape == (2, 0, 4)
+    assert inputs["truth_count"].tolist() == [0, 0]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Images whose pixels are their position."""
+
+    count: int
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def sample(self, index: int) -> Sample:
+        return Sample(np.full((64, 96, 3), index, np.uint8), index + 1, (64, 96), blocks([]).truth)
+
+
+def test_every_epoch_shows_every_image_once_in_a_new_order() -> None:
+    batches = Batches(Numbered(6), SPEC, batch=4, seed=3)
+    seen = [int(p[0, 0, 0]) for step in range(6) for p in batches(step)["pixels"]]
+    epochs = [seen[i : i + 6] for i in range(0, 24, 6)]
+    assert all(sorted(e) == list(range(6)) for e in epochs)
+    assert len({tuple(e) for e in epochs}) > 1
+
+
+def test_a_step_is_the_same_from_anywhere() -> None:
+    batches = Batches(Scenes(5, size=(64, 96)), SPEC, 3, seed=1, transforms=(Flip(), Jitter(), Rescale()))
+    for workers in (1, 3):
+        with prefetched(batches, 2, workers) as stream:
+            for step in (2, 3, 4):
+                found = next(stream)
+                expected = batches(step)
+                assert all(np.array_equal(found[k], expected[k]) for k in expected)
+
+
+def test_remembered_draws_once_and_keeps_to_its_limit() -> None:
+    kept = Remembered(Numbered(3), 2 * 64 * 96 * 3)
+    first = [kept.sample(i) for i in range(3)]
+    again = [kept.sample(i) for i in range(3)]
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True, True, False]
+    assert np.array_equal(first[2].pixels(), again[2].pixels())
+
+
+def test_errors_of_workers_arrive() -> None:
+    @dataclass(frozen=True)
+    class Broken(Numbered):
+        def sample(self, index: int) -> Sample:
+            raise BadDataset("broken")
+
+    with pytest.raises(BadDataset, match="broken"), prefetched(Batches(Broken(2), SPEC, 1), 0, 1) as stream:
+        next(stream)
+
+
+def test_an_empty_dataset_is_refused() -> None:
+    with pytest.raises(BadDataset, match="no images"):
+        Batches(Numbered(0), SPEC, 1)

@@ -1,0 +1,80 @@
+"""Parameter names, shapes and what is trained equal the reference's, for every configuration of the families that exist."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graphdet.ir import Graph, Value, trace
+from graphdet.zoo import get, variants
+
+FAMILIES = {"RetinaNet": "retinanet/", "YOLOX": "yolox/"}
+SAME_NETWORK = {  # configurations that differ from a variant's own in schedule, augmentation or precision alone
+    "_fpn_2x": "_fpn_1x",
+    "_fpn_90k": "_fpn_1x",
+    "_fpn_fp16_1x": "_fpn_1x",
+    "_fpn_1x8_1x": "_fpn_1x",
+    "_fpn_mstrain_1x": "_fpn_1x",
+    "_fpn_mstrain_2x": "_fpn_1x",
+    "_fpn_mstrain_3x": "_fpn_1x",
+    "_fpn_mstrain_640-800_3x": "_fpn_1x",
+}
+UPSTREAM = {v.row.upstream: name for name, v in variants().items() if v.row.upstream}
+
+
+def variant_of(config: str) -> str:
+    """The variant with the network of a configuration."""
+    for other, own in SAME_NETWORK.items():
+        if f"{other}_coco.py" in config:
+            return UPSTREAM[config.replace(other, own)]
+    return UPSTREAM[config]
+
+
+@pytest.fixture(scope="module")
+def table(shared: Callable[[str], Path]) -> Any:
+    with gzip.open(shared("parity/state_dicts.json.gz")) as file:
+        return json.load(file)
+
+
+def configs(table: Any) -> dict[str, Any]:
+    return {k: v for k, v in table["configs"].items() if k.startswith(FAMILIES.get(v["type"], "-"))}
+
+
+def size(value: Value) -> int:
+    return math.prod(d.constant or 0 for d in value.shape)
+
+
+def learns(value: Value, key: str) -> bool:
+    return bool(value.node.attributes[key])
+
+
+def check(graph: Graph, expected: Any, state: Any) -> None:
+    assert {n: [d.constant for d in v.shape] for n, v in graph.params.items()} == {n: s for n, s in state}
+    assert sum(size(v) for v in graph.params.values() if not learns(v, "buffer")) == expected["parameters"]
+    assert sum(size(v) for v in graph.params.values() if learns(v, "trainable")) == expected["trainable"]
+
+
+def test_every_configuration_has_its_variant(table: Any) -> None:
+    found = configs(table)
+    assert len(found) == 27
+    assert {variant_of(c) for c in found} == set(UPSTREAM.values())
+
+
+@pytest.mark.parametrize("name", UPSTREAM.values())
+def test_parameters_equal_the_reference(name: str, table: Any) -> None:
+    graph = trace(get(name), "train")
+    mine = {c: row for c, row in configs(table).items() if variant_of(c) == name}
+    assert mine, name
+    for row in mine.values():
+        check(graph, row, table["states"][row["state"]])
+
+
+@pytest.mark.parametrize("name", UPSTREAM.values())
+def test_both_phases_have_the_same_parameters(name: str) -> None:
+    assert list(trace(get(name), "infer").params) == list(trace(get(name), "train").params)
