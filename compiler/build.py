@@ -8,13 +8,15 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+import numpy as np
+
 from graphdet._version import __version__
 from graphdet.compiler.backends.target import Target, find_target
 from graphdet.compiler.certify import Subject, certify
 from graphdet.compiler.driver import Explanation, bound_sizes, optimise
 from graphdet.compiler.passes.partition import Partition, partition
 from graphdet.compiler.passes.plan_memory import plan_memory
-from graphdet.errors import BackendMissing
+from graphdet.errors import BackendMissing, BadWeights
 from graphdet.importers.weights import match_names
 from graphdet.ir.detector import Variant, trace
 from graphdet.ir.graph import Graph, Value, array_hash
@@ -40,24 +42,29 @@ def compile(
     certified: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Artefact:
-    """Compile a detector with its weights to an artefact that `graphdet.runtime.write_artefact` writes and `Engine` runs.
+    """Compile a detector with its weights to an artefact that `runtime.write_artefact` writes and `Engine` runs.
 
-    size: (height, width) of the network input, `dynamic`, or None for the variant's own test size · batch: a number or `dynamic` ·
-    certified: run the engine beside the reference and fail on a difference · progress: told what is being done.
+    size: (height, width) of the network input, `dynamic`, or None for the variant's own test size · batch: a number or
+    `dynamic` · certified: run the engine beside the reference and fail on a difference · progress: told what is being
+    done.
 
-    Raises BadWeights for weights that do not fit, NotLowerable for ops that the target and the runtime lack, ParityFailure and
-    BatchLeak when the engine is wrong, BackendMissing when a package is not installed, BadInput for an impossible size.
+    Raises BadWeights for weights that do not fit, NotLowerable for ops that the target and the runtime lack,
+    ParityFailure and BatchLeak when the engine is wrong, BackendMissing when a package is not installed, BadInput for
+    an impossible size.
     """
     report = progress or (lambda _: None)
     report("trace")
     row, graph = find_target(target), trace(variant)
     params = match_names(_shapes(graph), weights)
+    _check_finite(params)
     fixed = static_size(variant, size)
     sizes = bound_sizes(fixed, None if batch == "dynamic" else batch)
     explanation = optimise(with_origins(graph), params, sizes, report=report)
     report("partition")
     origins = _origins(graph, explanation.graph)
-    clean = replace(explanation.graph, taps={k: v for k, v in explanation.graph.taps.items() if not k.startswith(ORIGIN)})
+    clean = replace(
+        explanation.graph, taps={k: v for k, v in explanation.graph.taps.items() if not k.startswith(ORIGIN)}
+    )
     parts = partition(clean, row)
     nominal = {"N": 1, **dict(zip("HW", fixed or canvas(variant), strict=True)), **sizes}
     header = _header(variant, row, parts, Input(None if batch == "dynamic" else batch, fixed), nominal)
@@ -113,6 +120,20 @@ def _origins(graph: Graph, optimised: Graph) -> dict[Value, Value]:
 
 def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     return {k: tuple(int(d.constant or 0) for d in v.shape) for k, v in graph.params.items()}
+
+
+def _check_finite(params: Mapping[str, Array]) -> None:
+    """Raise BadWeights for parameters that hold a NaN or an infinity: they would pass every comparison as equal."""
+    bad = {
+        k: int((~np.isfinite(v)).sum()) for k, v in params.items() if v.dtype.kind == "f" and not np.isfinite(v).all()
+    }
+    if bad:
+        first, *more = bad
+        others = f", and {len(more)} parameters more" if more else ""
+        raise BadWeights(
+            f"parameter {first!r} holds {bad[first]} of {params[first].size} values that are not finite{others}",
+            help="the training run diverged, or the file is damaged: take an earlier checkpoint",
+        )
 
 
 def _blobs(parts: Partition, target: Target) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from graphdet.records import Array
 
 @dataclass
 class Context:
-    """params: trained values by name · sizes: symbols that the build fixes · rewrites, refusals: of the pass now running."""
+    """params: trained values by name · sizes: symbols that the build fixes · rewrites, refusals: of this pass."""
 
     params: Mapping[str, Array] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)

@@ -50,6 +50,22 @@ def by_scope(costs: Iterable[NodeCost], depth: int = 1) -> dict[str, int]:
     return {scope: n for scope, n in sums.items() if n}
 
 
+def critical_path(costs: Iterable[NodeCost]) -> list[NodeCost]:
+    """The most expensive chain of nodes that must follow one another, first to last.
+
+    Its share of the total bounds what parallel execution of independent nodes can gain.
+    """
+    import networkx  # loaded only where graph algorithms are asked for
+
+    records = {c.node: c for c in costs}
+    order = networkx.DiGraph()
+    order.add_nodes_from(records)
+    for node, record in records.items():
+        before = {v.node for v in node.inputs if v is not None}
+        order.add_weighted_edges_from((b, node, record.multiply_adds) for b in before)
+    return [records[node] for node in networkx.dag_longest_path(order)]
+
+
 def count_parameters(graph: Graph) -> int:
     """Numbers that a detector learns; statistics and counters that it merely stores are not counted."""
     learned = (v for v in graph.params.values() if not v.node.attributes["buffer"])

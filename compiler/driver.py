@@ -34,8 +34,8 @@ class PassRecord:
         """JSON-ready form."""
         refusals = [{"reason": r, "line": line, "count": n} for r, line, n in self.refusals]
         return {
-            "pass": self.name, "arrow": self.arrow, "rewrites": self.changed, "nodes_before": self.before, "nodes_after": self.after,
-            "seconds": round(self.seconds, 4), "refusals": refusals,
+            "pass": self.name, "arrow": self.arrow, "rewrites": self.changed, "nodes_before": self.before,
+            "nodes_after": self.after, "seconds": round(self.seconds, 4), "refusals": refusals,
         }  # fmt: skip
 
 
@@ -48,9 +48,17 @@ class Explanation:
 
 
 def optimise(
-    graph: Graph, params: Mapping[str, Array], sizes: Mapping[str, int], *, passes: Iterable[str] = OPTIMISE, report: Report | None = None
+    graph: Graph,
+    params: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    *,
+    passes: Iterable[str] = OPTIMISE,
+    report: Report | None = None,
 ) -> Explanation:
-    """Run passes over an inference graph. Raises PassFailure if one breaks the graph: a fault of the pass, not of the user."""
+    """Run passes over an inference graph.
+
+    Raises PassFailure if one breaks the graph: a fault of the pass, not of the user.
+    """
     verify(graph)
     records = []
     context = Context(params, sizes)
@@ -89,5 +97,3 @@ def bound_sizes(size: tuple[int, int] | None, batch: int | None) -> dict[str, in
     """The symbols that a build fixes: H and W, and N; None leaves them open."""
     sizes = {} if size is None else {"H": size[0], "W": size[1]}
     return sizes if batch is None else {"N": batch, **sizes}
-
-

@@ -1,4 +1,7 @@
-"""Which passes run, in which order. Each name is a module of `graphdet.compiler.passes` with a function `run(graph, context)`."""
+"""Which passes run, in which order.
+
+Each name is a module of `graphdet.compiler.passes` with a function `run(graph, context)`.
+"""
 
 OPTIMISE = (
     "bind_params",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from graphdet.errors import GdError as GdError
     from graphdet.ir import Detector as Detector
     from graphdet.ir import Graph as Graph
-    from graphdet.ir import trace as trace
+    from graphdet.ir.detector import trace as trace
     from graphdet.records import Detections as Detections
     from graphdet.runtime import Engine as Engine
     from graphdet.runtime import load as load

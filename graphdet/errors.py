@@ -1,7 +1,7 @@
 """Every error a user can meet: one class per mistake, a stable code, and a help page in the class docstring.
 
-`docs/errors.md` is generated from the docstrings below. Codes: GD1xx declaration, GD2xx types and frames, GD3xx compile,
-GD4xx artefact and runtime, GD5xx data and weights, GD6xx training, GD9xx a fault of the library itself.
+`docs/errors.md` is generated from the docstrings below. Codes: GD1xx declaration, GD2xx types and frames, GD3xx
+compile, GD4xx artefact and runtime, GD5xx data and weights, GD6xx training, GD9xx a fault of the library itself.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import ClassVar
 class GdError(Exception):
     """Base of all errors that graphdet raises on purpose.
 
-    `message` says what was found and what was expected; `where` is an already rendered source excerpt with a caret; `help`
-    says how to mend it; `about` is the position of the operand or the name of the attribute at fault, for type rules, which do
-    not know where in the user's code it stands.
+    `message` says what was found and what was expected; `where` is an already rendered source excerpt with a caret;
+    `help` says how to mend it; `about` is the position of the operand or the name of the attribute at fault, for type
+    rules, which do not know where in the user's code it stands.
     """
 
     code: ClassVar[str] = "GD000"
@@ -101,15 +101,15 @@ class BadDetector(GdError):
 class PhaseLeak(GdError):
     """A train-only value (ground truth, an assignment, a loss) reached the detections.
 
-    Values of ops with the TRAIN trait may flow only into losses. Use `by_phase(train=..., infer=...)` where the two phases
-    must differ.
+    Values of ops with the TRAIN trait may flow only into losses. Use `by_phase(train=..., infer=...)` where the two
+    phases must differ.
     """
 
     code = "GD120"
 
 
 class BadGraph(GdError):
-    """A graph breaks an invariant (use before definition, two values with one name, an output that is not in the graph)."""
+    """A graph breaks an invariant: use before definition, two values with one name, an output that is not in it."""
 
     code = "GD130"
 
@@ -124,8 +124,10 @@ class BadText(GdError):
 
 
 class KindMismatch(GdError):
-    """An operand means something else than the op wants: scores where logits are wanted (a double sigmoid), a plain tensor
-    where boxes are wanted, floats where integers are wanted.
+    """An operand means something else than the op wants.
+
+    Scores where logits are wanted (a double sigmoid), a plain tensor where boxes are wanted, floats where integers are
+    wanted, two dtypes where one is wanted.
 
     Logits become scores once, by `sigmoid` or `softmax`. Plain numbers become boxes by a decode op or `as_boxes`.
     """
@@ -137,7 +139,8 @@ class FrameMismatch(GdError):
     """Boxes or points are in another frame or format than the op wants.
 
     Frames: `net` (pixels of the padded network input), `image` (pixels of the original image), `roi`, `unit` (0..1).
-    Formats: `xyxy`, `cxcywh`, `ltrb`, `deltas`. Decode ops give `net` boxes; `to_image` moves them to the original image, last.
+    Formats: `xyxy`, `cxcywh`, `ltrb`, `deltas`. Decode ops give `net` boxes; `to_image` moves them to the original
+    image, last.
     """
 
     code = "GD211"
@@ -162,13 +165,19 @@ class BakedDim(GdError):
 
 
 class NotLowerable(GdError):
-    """The target has no lowering, decomposition or native kernel for some ops. All of them are listed with their lines."""
+    """The target has no lowering, decomposition or native kernel for some ops.
+
+    All of them are listed with their lines.
+    """
 
     code = "GD300"
 
 
 class ParityFailure(GdError):
-    """The engine does not say what the reference says. The build fails; the first diverging op and its line are named."""
+    """The engine does not say what the reference says.
+
+    The build fails; the first diverging op and its line are named.
+    """
 
     code = "GD310"
 
@@ -225,7 +234,7 @@ class CorruptArtefact(GdError):
 
 
 class BadImage(GdError):
-    """An input image cannot be used: missing file, undecodable, empty, wrong dtype, wrong number of dimensions or channels.
+    """An input image cannot be used: missing, undecodable, empty, of a wrong dtype or number of dimensions or channels.
 
     Accepted: a path, or a uint8 array `[H, W]`, `[H, W, 1]`, `[H, W, 3]` (BGR by default) or `[H, W, 4]`.
     """
@@ -243,7 +252,7 @@ class BadInput(GdError):
 
 
 class BadWeights(GdError):
-    """A weights file cannot be read, or does not fit the detector: missing, surplus or misshapen parameters are listed."""
+    """A weights file cannot be read, or does not fit: missing, surplus or misshapen parameters are listed."""
 
     code = "GD500"
 
@@ -276,7 +285,7 @@ class BadRecipe(GdError):
 
 
 class Diverged(GdError):
-    """A loss term or a gradient became infinite or not a number, and training stopped before it could spoil the weights.
+    """A loss term or a gradient became infinite or NaN, and training stopped before it could spoil the weights.
 
     The last checkpoint is intact. A lower `lr`, a longer `warmup` or a smaller `clip` usually helps; boxes of no or
     enormous extent in the annotations are the other frequent cause.

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -70,10 +69,10 @@ class Preprocess:
     """How an image of any size becomes a network input. The same record drives training, evaluation and the engine.
 
     order: channel order the network wants, `bgr` or `rgb` · mean, std: per channel, in that order, on 0..255 values ·
-    size: (height, width) of the target area · fit: `letterbox` scales the image to fit inside `size`; `short_side` treats
-    `size` as (short, long) limits whatever the orientation (mmdet's keep-ratio rule) · pad: value written outside the image,
-    after normalisation · divisor: height and width of the network input are multiples of it.
-    Images are placed at the top left.
+    size: (height, width) of the target area · fit: `letterbox` scales the image to fit inside `size`; `short_side`
+    treats `size` as (short, long) limits whatever the orientation (mmdet's keep-ratio rule) · pad: value written
+    outside the image, after normalisation · divisor: height and width of the network input are multiples of it. Images
+    are placed at the top left.
     """
 
     order: str = "bgr"
@@ -91,4 +90,5 @@ class Preprocess:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Preprocess:
         """Read the form that `as_dict` writes."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**frozen)

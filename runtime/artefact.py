@@ -42,6 +42,7 @@ from graphdet.runtime.header import FORMAT, Blob, Header, NativeStep, read_heade
 MAGIC = b"\x89GDET\r\n\x1a"  # a high byte and both line ends, so that text-mode transfers break the first bytes
 ALIGN = 64
 HEADER_LIMIT = 1 << 24  # bytes
+DEPTH = 64  # levels of arrays and objects in the header
 _PREFIX = struct.Struct("<8sIQ32s")
 
 
@@ -233,7 +234,8 @@ def _read_header(file: BinaryIO, size: int, path: Path) -> tuple[Header, int]:
     if hashlib.sha256(text).digest() != digest:
         raise CorruptArtefact(f"{path.name}: the checksum of the header is wrong", help=REBUILD)
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_object)
+        _check_json(value)
         return read_header(value), _PREFIX.size + length
     except (ValueError, RecursionError) as error:
         raise CorruptArtefact(f"{path.name}: the header is not JSON: {error}", help=REBUILD) from error
@@ -241,6 +243,28 @@ def _read_header(file: BinaryIO, size: int, path: Path) -> tuple[Header, int]:
 
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} is not a number")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Readers disagree on which of two equal keys counts, so neither may occur."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key is used twice")
+    return fields
+
+
+def _check_json(value: object) -> None:
+    """Raise ValueError for what csrc/engine/json.h refuses too: lone surrogates, and more than DEPTH levels."""
+    level = [value]
+    for _ in range(DEPTH + 1):
+        texts = [item for item in level if isinstance(item, str)]
+        texts += [key for item in level if isinstance(item, dict) for key in item]
+        "".join(texts).encode()
+        holders = [item for item in level if isinstance(item, (dict, list))]
+        level = [inner for item in holders for inner in (item.values() if isinstance(item, dict) else item)]
+        if not holders:
+            return
+    raise ValueError(f"more than {DEPTH} levels")
 
 
 def _check_layout(blobs: tuple[Blob, ...], end: int, size: int, path: Path) -> None:

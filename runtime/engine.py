@@ -149,7 +149,7 @@ class Engine:
     def _detect(self, batch: Prepared, thresholds: dict[str, float]) -> list[Detections]:
         missing = (self.header.input.batch or 0) - len(batch.shapes)
         pixels, size, geometry = (_repeat_last(x, missing) for x in (batch.pixels, batch.size, batch.geometry))
-        out = self.run(pixels, size, geometry, **thresholds)
+        out = self.run(pixels, size, geometry, watch=None, **thresholds)
         return [self._collect(out, i, shape) for i, shape in enumerate(batch.shapes)]
 
     def _collect(self, out: dict[str, Array], image: int, shape: tuple[int, int]) -> Detections:

@@ -78,9 +78,9 @@ def prepare(
 def fitted(shape: Size, spec: Preprocess, size: Size | None = None) -> Size:
     """(height, width) to which an image of `shape` is scaled, at least 1 x 1.
 
-    letterbox: the largest that fits inside `size`, or inside `spec.size` where `size` is None, rounded down (the rule of
-    the YOLOX authors). short_side: the longer side at most the larger number of `spec.size` and the shorter side at most
-    the smaller one, whatever the orientation, rounded to nearest (mmdet's rule); with `size` also inside that.
+    letterbox: the largest that fits inside `size`, or inside `spec.size` where `size` is None, rounded down (the rule
+    of the YOLOX authors). short_side: the longer side at most the larger number of `spec.size` and the shorter side at
+    most the smaller one, whatever the orientation, rounded to nearest (mmdet's rule); with `size` also inside that.
     """
     height, width = shape
     scale, rounding = _scale(shape, spec, size), 0.0 if spec.fit == "letterbox" else 0.5
@@ -97,7 +97,7 @@ def _scale(shape: Size, spec: Preprocess, size: Size | None) -> float:
 
 
 def _scales(shape: Size, target: Size, spec: Preprocess, size: Size | None) -> tuple[float, float]:
-    """(scale_x, scale_y) by which boxes return: one for both axes under letterbox, as in the code that trained its weights."""
+    """(scale_x, scale_y) by which boxes return: equal under letterbox, as in the code that trained the weights."""
     if spec.fit == "letterbox":
         scale = _scale(shape, spec, size)
         return scale, scale

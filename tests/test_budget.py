@@ -1,4 +1,4 @@
-"""Files and functions stay short enough to read. Code lines are counted without docstrings, comments and blank lines."""
+"""Files and functions stay short enough to read: lines of code, without docstrings, comments and blank lines."""
 
 from __future__ import annotations
 
@@ -12,22 +12,32 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("graphdet", "compiler", "runtime", "zoo", "benchmarks", ".ci")
-SKIPPED = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER)
+SKIPPED = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+)
 FILE, FUNCTION, DETECTOR, PARAMETERS = 300, 50, 120, 9
 
 
 def files() -> list[Path]:
     """All Python files of the rooms, each once."""
     found = (p for room in ROOMS for p in (ROOT / room).rglob("*.py"))
-    return sorted(p for p in found if not any(q.is_symlink() for q in [p, *p.parents] if q != ROOT and ROOT in q.parents))
+    return sorted(
+        p for p in found if not any(q.is_symlink() for q in [p, *p.parents] if q != ROOT and ROOT in q.parents)
+    )
 
 
 def _docstrings(tree: ast.AST) -> Iterator[int]:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            if isinstance(body[0].value.value, str):
-                yield from range(body[0].lineno, (body[0].end_lineno or 0) + 1)
+        match body[0] if isinstance(body, list) and body else None:
+            case ast.Expr(value=ast.Constant(value=str()), lineno=first, end_lineno=last):
+                yield from range(first, (last or first) + 1)
 
 
 def lines_with_code(source: str) -> set[int]:

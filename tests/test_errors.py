@@ -49,7 +49,12 @@ def test_text() -> None:
         "  help: count again",
         "  see docs/errors.md#gd102",
     ]
-    assert error.as_dict() == {"code": "GD102", "message": "found 3, expected 4", "where": "  mine.py:3", "help": "count again"}
+    assert error.as_dict() == {
+        "code": "GD102",
+        "message": "found 3, expected 4",
+        "where": "  mine.py:3",
+        "help": "count again",
+    }
 
 
 def test_suggestions() -> None:

@@ -19,45 +19,56 @@ from graphdet.zoo.necks.fpn import fpn
 
 RGB = Preprocess("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), (800, 1333), "short_side")
 BGR = Preprocess("bgr", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), (800, 1333), "short_side")
-UP = "retinanet/retinanet_"
+
+
+def _upstream(body: str) -> str:
+    return f"retinanet/retinanet_{body}_fpn_1x_coco.py"
+
 
 VARIANTS = {  # box AP on COCO val2017 as the reference reports it for its 1x schedule
-    "retinanet_r18": row(RGB, ap=31.7, classes=COCO, upstream=f"{UP}r18_fpn_1x_coco.py", body=ResNet(18)),
-    "retinanet_r50": row(RGB, ap=36.5, classes=COCO, upstream=f"{UP}r50_fpn_1x_coco.py", body=ResNet(50)),
-    "retinanet_r50_caffe": row(BGR, ap=36.3, classes=COCO, upstream=f"{UP}r50_caffe_fpn_1x_coco.py", body=ResNet(50, caffe=True)),
-    "retinanet_r101": row(RGB, ap=38.5, classes=COCO, upstream=f"{UP}r101_fpn_1x_coco.py", body=ResNet(101)),
-    "retinanet_r101_caffe": row(BGR, ap=38.5, classes=COCO, upstream=f"{UP}r101_caffe_fpn_1x_coco.py", body=ResNet(101, caffe=True)),
+    "retinanet_r18": row(RGB, ap=31.7, classes=COCO, upstream=_upstream("r18"), body=ResNet(18)),
+    "retinanet_r50": row(RGB, ap=36.5, classes=COCO, upstream=_upstream("r50"), body=ResNet(50)),
+    "retinanet_r50_caffe": row(
+        BGR, ap=36.3, classes=COCO, upstream=_upstream("r50_caffe"), body=ResNet(50, caffe=True)
+    ),
+    "retinanet_r101": row(RGB, ap=38.5, classes=COCO, upstream=_upstream("r101"), body=ResNet(101)),
+    "retinanet_r101_caffe": row(
+        BGR, ap=38.5, classes=COCO, upstream=_upstream("r101_caffe"), body=ResNet(101, caffe=True)
+    ),
     "retinanet_x101_32x4d": row(
-        RGB, ap=39.9, classes=COCO, upstream=f"{UP}x101_32x4d_fpn_1x_coco.py", body=ResNet(101, groups=32, group_width=4)
+        RGB, ap=39.9, classes=COCO, upstream=_upstream("x101_32x4d"), body=ResNet(101, groups=32, group_width=4)
     ),
     "retinanet_x101_64x4d": row(
-        RGB, ap=41.0, classes=COCO, upstream=f"{UP}x101_64x4d_fpn_1x_coco.py", body=ResNet(101, groups=64, group_width=4)
+        RGB, ap=41.0, classes=COCO, upstream=_upstream("x101_64x4d"), body=ResNet(101, groups=64, group_width=4)
     ),
 }
 
 
 @detector(VARIANTS)
-def retinanet(image: Image, *, body: Callable[[Value], list[Value]], num_classes: int = 80, width: int = 256) -> Detector:
+def retinanet(
+    image: Image, *, body: Callable[[Value], list[Value]], num_classes: int = 80, width: int = 256
+) -> Detector:
     """Predict a class score and a box offset for nine anchors at every cell of P3 .. P7."""
     features = within("backbone", body, image.pixels)  # c2 .. c5
     levels = within("neck", fpn, features[1:], width, extra=2)  # P3 .. P7                                       sec. 4
     with scope("bbox_head"):
-        classify = share(head, "cls", 9 * num_classes, width=width, bias=-math.log(99))  # prior 0.01             sec. 4.1
+        classify = share(head, "cls", 9 * num_classes, width=width, bias=-math.log(99))  # prior 0.01          sec. 4.1
         regress = share(head, "reg", 9 * 4, width=width)
         maps = tap("bbox_head", ([classify(p) for p in levels], [regress(p) for p in levels]))
     logits = [to_cells(m, num_classes) for m in maps[0]]  # f[N A classes] a level
     deltas = [to_cells(m, 4) for m in maps[1]]  # f[N A 4]
     anchors = [ops.anchor_grid(p, constant(cell(p.stride)), stride=p.stride) for p in levels]  # boxes<xyxy,net>[A 4]
 
-    candidates = [best(sigmoid_scores, d, a, image.size) for sigmoid_scores, d, a in zip(map(ops.sigmoid, logits), deltas, anchors, strict=True)]
+    levelwise = zip(map(ops.sigmoid, logits), deltas, anchors, strict=True)
+    candidates = [best(scores, codes, priors, image.size) for scores, codes, priors in levelwise]
     boxes, scores, labels = (ops.concat(*parts, axis=1) for parts in zip(*candidates, strict=True))
     found = ops.nms(boxes, scores, labels, setting("score_threshold", 0.05), setting("iou_threshold", 0.5), keep=100)
 
     truth = image.truth
-    inside = [ops.cells_inside(p, image.size, stride=p.stride, per_cell=9) for p in levels]
     prior = ops.concat(*anchors, axis=0)
+    inside = ops.concat(*(ops.cells_inside(p, image.size, stride=p.stride, per_cell=9) for p in levels), axis=1)
     target, matched, positive = ops.match_iou(
-        prior, ops.concat(*inside, axis=1), truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.4, classes=num_classes
+        prior, inside, truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.4, classes=num_classes
     )
     count = ops.total(ops.maximum(ops.total(ops.cast(positive, to="f32"), axes=(1,)), 1.0))  # at least one an image
     classified = ops.focal_loss(ops.concat(*logits, axis=1), target, alpha=0.25, gamma=2.0) / count
@@ -79,7 +90,7 @@ def head(level: Value, kind: str, outputs: int, *, width: int, bias: float = 0.0
 
 
 def cell(stride: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """The nine anchors around a cell's origin: base 4 strides, three octave scales in each of three aspect ratios (h / w)."""
+    """The nine anchors around a cell's origin: base 4 strides, three octave scales in each of three ratios h / w."""
     sizes = []
     for ratio, octave in product((0.5, 1.0, 2.0), range(3)):
         side = np.float32(4 * 2 ** (octave / 3) * stride)

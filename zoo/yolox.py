@@ -44,7 +44,10 @@ def export_order(name: str) -> tuple[object, ...]:
 
 @detector(VARIANTS, export_order=export_order)
 def yolox(image: Image, *, depth: float, width: float, num_classes: int = 80, block: Block = silu_module) -> Detector:
-    """Predict one box, an objectness and class scores at every cell of three levels. `block`: plain or separable convolutions."""
+    """Predict one box, an objectness and class scores at every cell of three levels.
+
+    `block`: plain or separable convolutions.
+    """
     features = within("backbone", csp_darknet, image.pixels, depth=depth, width=width, block=block)
     levels = within("neck", yolo_pafpn, features, int(256 * width), count=max(round(3 * depth), 1), block=block)
     maps = within("bbox_head", head, levels, num_classes, block)
@@ -59,18 +62,20 @@ def yolox(image: Image, *, depth: float, width: float, num_classes: int = 80, bl
     )
 
     truth = image.truth
-    label, target, overlap = ops.match_simota(points, boxes, logits, objectness, truth.boxes, truth.labels, truth.count)  # sec. 2.1
+    named = (truth.boxes, truth.labels, truth.count)
+    label, target, overlap = ops.match_simota(points, boxes, logits, objectness, *named)  # sec. 2.1
     positive = label > -0.5
     weight = ops.cast(positive, to="f32")
     count = ops.maximum(ops.total(weight), 1.0)
     kept = ops.where(_column(positive), boxes, target)  # elsewhere the target is the prediction: no loss, no gradient
     wanted = ops.one_hot(label, classes=num_classes) * _column(overlap)  # the IoU is the class target
+    loose = 1.0 - ops.square(ops.maximum(ops.iou(kept, target), 1e-16))
     offset = ops.absolute(raw - ops.encode_points(points, target))
     return Detector(
         detections=Found(ops.to_image(found[0], image.geometry), *found[1:]),
         losses={
             "loss_cls": ops.total(ops.bce(logits, wanted) * _column(weight)) / count,
-            "loss_bbox": ops.total((1.0 - ops.square(ops.maximum(ops.iou(kept, target), 1e-16))) * weight) * 5.0 / count,
+            "loss_bbox": ops.total(loose * weight) * 5.0 / count,
             "loss_obj": ops.total(ops.bce(objectness, weight)) / count,
         },
         late_losses={"loss_l1": ops.total(ops.where(_column(positive), offset, 0.0)) / count},

@@ -9,7 +9,10 @@ from graphdet.ir.walk import substitute
 
 
 def run(graph: Graph, context: Context) -> Graph:
-    """Substitute the sizes of the build. Raises BadInput for one that is not a multiple of what the network divides by."""
+    """Substitute the sizes of the build.
+
+    Raises BadInput for one that is not a multiple of what the network divides by.
+    """
     for name, size in context.sizes.items():
         multiple = graph.symbols[name].multiple if name in graph.symbols else 1
         if size < 1 or size % multiple:

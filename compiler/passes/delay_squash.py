@@ -1,6 +1,9 @@
-"""best(sigmoid(x)) => sigmoid(best(x)) · best_index(sigmoid(x)) => best_index(x) · select_top(sigmoid(x), t) => select_top_logits(x, t).
+"""best(sigmoid(x)) => sigmoid(best(x)) · best_index(sigmoid(x)) => best_index(x).
 
-The first part of the detect tail: the sigmoid is monotonic, so that selection may come before it and only survivors are squashed.
+Also select_top(sigmoid(x), t) => select_top_logits(x, t).
+
+The first part of the detect tail: the sigmoid is monotonic, so that selection may come before it and only survivors are
+squashed.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ def run(graph: Graph, context: Context) -> Graph:
 def _apply(op: Op[..., Any], operands: tuple[Value | None, ...], node: Node, builder: Builder) -> tuple[Value, ...]:
     """An op at the place of a node, with the attributes of that node which it has."""
     attributes = {**op.defaults, **{k: v for k, v in node.attributes.items() if k in op.defaults}}
-    types = op.infer_types(tuple(v and v.type for v in operands), attributes)
+    types = op.infer_types(tuple(None if v is None else v.type for v in operands), attributes)
     made = Node.make(op, operands, attributes, types, node.places, node.scope)
     builder.nodes.append(made)
     return made.outputs

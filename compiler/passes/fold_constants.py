@@ -1,4 +1,4 @@
-"""f(const, const) => const.   Also ops that read only the shape of a value (anchor grids), once that shape is a number."""
+"""f(const, const) => const.   Also ops that read only a value's shape (anchor grids), once that is a number."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def run(graph: Graph, context: Context) -> Graph:
             return
         context.rewrote(node)
         for old, array in zip(node.outputs, run_node(node, operands, {}), strict=True):
-            made = Node.make(OPS["const"], (), {"value": np.asarray(array, order="C")}, (old.type,), node.places, node.scope)
+            made = Node.make(
+                OPS["const"], (), {"value": np.asarray(array, order="C")}, (old.type,), node.places, node.scope
+            )
             builder.nodes.append(made)
             builder.now[old] = made.outputs[0]
 
@@ -46,8 +48,8 @@ def _known(node: Node, builder: Builder) -> list[Any] | None:
             arrays.append(None)
         elif now.node.name == "const":
             arrays.append(now.node.attributes["value"])
-        elif i == 0 and SHAPE in node.op.traits and all(d.constant is not None for d in now.type.dims):
-            shape = tuple(int(d.constant or 0) for d in now.type.dims)
+        elif i == 0 and SHAPE in node.op.traits and all(d.constant is not None for v in node.outputs for d in v.type.dims):
+            shape = tuple(1 if d.constant is None else d.constant for d in now.type.dims)  # a size that is open does not reach the result
             arrays.append(np.broadcast_to(numpy_dtype(now.type.dtype).type(0), shape))  # only its shape is read
         else:
             return None

@@ -28,7 +28,9 @@ def run(graph: Graph, context: Context) -> Graph:
         shift = (0.0 if bias is None else _array(bias)) - mean
         arrays = (_array(weight) * scale[:, None, None, None], shift * scale + beta)
         fused = [_constant(np.asarray(a, np.float32), node, builder) for a in arrays]
-        made = Node.make(conv.op, (conv.inputs[0], *fused), conv.attributes, (node.outputs[0].type,), conv.places, conv.scope)
+        made = Node.make(
+            conv.op, (conv.inputs[0], *fused), conv.attributes, (node.outputs[0].type,), conv.places, conv.scope
+        )
         builder.nodes.append(made)
         builder.now[node.outputs[0]] = made.outputs[0]
 
@@ -59,6 +61,13 @@ def _array(value: Value) -> Any:
 def _constant(array: Any, like: Node, builder: Builder) -> Value:
     from graphdet.ir.types import tensor
 
-    made = Node.make(OPS["const"], (), {"value": np.ascontiguousarray(array)}, (tensor("f32", *array.shape),), like.places, like.scope)
+    made = Node.make(
+        OPS["const"],
+        (),
+        {"value": np.ascontiguousarray(array)},
+        (tensor("f32", *array.shape),),
+        like.places,
+        like.scope,
+    )
     builder.nodes.append(made)
     return made.outputs[0]

@@ -20,7 +20,8 @@ def run(graph: Graph, context: Context) -> Graph:
             builder.put(node)
             return
         source, index = node.inputs
-        assert source is not None and index is not None
+        assert source is not None
+        assert index is not None
         builder.now[node.outputs[0]] = _gathered(source, builder.get(index), node, builder)
 
     def _gathered(source: Value, index: Value, node: Node, builder: Builder) -> Value:
@@ -31,8 +32,10 @@ def run(graph: Graph, context: Context) -> Graph:
                 context.refuse(reason, node)
             return _gather(builder.get(source), index, node, builder)
         context.rewrote(node)
-        operands = tuple(v and (_gathered(v, index, node, builder) if v.type.rank else builder.get(v)) for v in maker.inputs)
-        types = maker.op.infer_types(tuple(v and v.type for v in operands), maker.attributes)
+        operands = tuple(
+            v and (_gathered(v, index, node, builder) if v.type.rank else builder.get(v)) for v in maker.inputs
+        )
+        types = maker.op.infer_types(tuple(None if v is None else v.type for v in operands), maker.attributes)
         made = Node.make(maker.op, operands, maker.attributes, types, maker.places, maker.scope)
         builder.nodes.append(made)
         return made.outputs[0]

@@ -1,8 +1,8 @@
 """graph => plan: dense segments for the backend, native steps for the runtime's kernels, and what crosses between them.
 
-A node is native if its op belongs to the runtime, or if it continues from a native result and a kernel for it exists (so that
-nothing returns to the backend for a few numbers). All others are dense; nodes of the same depth, counted in changes from native
-to dense, form one segment.
+A node is native if its op belongs to the runtime, or if it continues from a native result and a kernel for it exists
+(so that nothing returns to the backend for a few numbers). All others are dense; nodes of the same depth, counted in
+changes from native to dense, form one segment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from graphdet.runtime.header import NativeStep, SegmentStep, Step
 
 @dataclass(frozen=True)
 class Partition:
-    """segments: graph by name, whose inputs and outputs are named as in the plan · constants: arrays that native steps read."""
+    """segments: graphs by name, inputs and outputs named as in the plan · constants: arrays that native steps read."""
 
     graph: Graph
     segments: Mapping[str, Graph]
@@ -38,7 +38,10 @@ class Partition:
 
 
 def partition(graph: Graph, target: Target) -> Partition:
-    """Split a graph for a target. Raises NotLowerable listing every op that neither the target nor the runtime can run."""
+    """Split a graph for a target.
+
+    Raises NotLowerable listing every op that neither the target nor the runtime can run.
+    """
     graph = expand(graph, lambda op: _runtime(op, target) or target.rule in op.rules)
     refuse_missing(target.name, graph.nodes, lambda op: _runtime(op, target) or target.dense(op))
     native, depth = _assign(graph, target)
@@ -50,11 +53,14 @@ def partition(graph: Graph, target: Target) -> Partition:
         if dense:
             name = f"dense{len(segments)}"
             segments[name] = _segment(graph, dense, names, f"{graph.name}.{name}")
-            inputs, outputs = tuple(segments[name].inputs), tuple(segments[name].outputs)
-            steps.append(SegmentStep(name, inputs, outputs))
+            steps.append(SegmentStep(name, tuple(segments[name].inputs), tuple(segments[name].outputs)))
         steps += [_native_step(n, names) for n in graph.nodes if n in native and depth[n] == level]
     wanted = {name for s in steps if isinstance(s, NativeStep) for name in s.inputs}
-    constants = {names[n.outputs[0]]: n.attributes["value"] for n in graph.nodes if n.name == "const" and names[n.outputs[0]] in wanted}
+    constants = {
+        names[n.outputs[0]]: n.attributes["value"]
+        for n in graph.nodes
+        if n.name == "const" and names[n.outputs[0]] in wanted
+    }
     outputs = {k: names[v] for k, v in graph.outputs.items()}
     return Partition(graph, segments, tuple(steps), outputs, constants, names)
 
@@ -87,7 +93,7 @@ def _names(graph: Graph) -> dict[Value, str]:
 
 
 def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: str) -> Graph:
-    """The dense nodes as a graph of their own: what they take from elsewhere becomes inputs, what others need becomes outputs."""
+    """The dense nodes as a graph of their own: what they take from elsewhere are inputs, what others need outputs."""
     inside, builder = set(dense), Builder()
     for node in graph.nodes:
         if node not in inside:
@@ -100,7 +106,9 @@ def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: 
             else:
                 builder.now[value] = _border(names[value], value.type, builder)
         builder.put(node)
-    needed = {v for n in graph.nodes if n not in inside for v in n.inputs if v is not None} | set(graph.outputs.values())
+    needed = {v for n in graph.nodes if n not in inside for v in n.inputs if v is not None} | set(
+        graph.outputs.values()
+    )
     outputs = {names[v]: builder.get(v) for n in dense for v in n.outputs if v in needed}
     if not outputs:
         raise InternalError(f"segment {name} computes nothing that is needed")
@@ -115,6 +123,8 @@ def _border(name: str, type: Type, builder: Builder) -> Value:
 
 
 def _native_step(node: Node, names: Mapping[Value, str]) -> NativeStep:
-    attributes = {k: list(v) if isinstance(v, tuple) else v for k, v in {**node.attributes, **node.op.native_fixed}.items()}
+    attributes = {
+        k: list(v) if isinstance(v, tuple) else v for k, v in {**node.attributes, **node.op.native_fixed}.items()
+    }
     inputs = tuple(None if v is None else names[v] for v in node.inputs)
     return NativeStep(node.op.native_name, inputs, tuple(names[v] for v in node.outputs), attributes, node.place)

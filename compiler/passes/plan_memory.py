@@ -1,7 +1,7 @@
 """plan => one arena: values that are never alive together share bytes.
 
-Greedy by size (largest first), each at the lowest offset that is free for its whole life: the usual heuristic for tensor
-arenas (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
+Greedy by size (largest first), each at the lowest offset that is free for its whole life: the usual heuristic for
+tensor arenas (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ALIGNMENT = 64
 
 
 def plan_memory(parts: Partition, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Offsets of all values between steps, at the given sizes: {"bytes", "at", "buffers": {name: {"offset", "bytes"}}}."""
+    """Offsets of all values between steps, at the given sizes: {"bytes", "at", "buffers": {name: {offset, bytes}}}."""
     values = parts.values()
     lives = _lives(parts)
     order = sorted(lives, key=lambda name: (-_bytes(values[name], sizes), name))

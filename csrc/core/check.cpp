@@ -33,12 +33,10 @@ bool matches(const Dims& found, std::initializer_list<Dim> expected) {
 
 }  // namespace
 
-std::string text_of(DType dtype, const Dims& dims) {
-    std::ostringstream text;
-    text << name_of(dtype) << '[';
-    for (int i = 0; i < dims.rank; ++i) text << (i > 0 ? " " : "") << dims[i];
-    text << ']';
-    return text.str();
+std::ostream& operator<<(std::ostream& out, const TypeText& type) {
+    out << name_of(type.dtype) << '[';
+    for (int i = 0; i < type.dims.rank; ++i) out << (i > 0 ? " " : "") << type.dims[i];
+    return out << ']';
 }
 
 Status expect(const char* op, const char* operand, const TensorView& view, DType dtype,

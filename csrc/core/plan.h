@@ -57,6 +57,16 @@ class Workspace {
         return begin;
     }
 
+    // For loops on several threads: how many parts of `bytes` there are (at least 1), and one of them. Parts are planned
+    // for the number of threads that is set then; a launch uses what it was given.
+    [[nodiscard]] int slots(std::size_t bytes) const {
+        const std::size_t count = bytes == 0 ? 1 : left_ / bytes;
+        return count < 1 ? 1 : count > 1024 ? 1024 : static_cast<int>(count);
+    }
+    [[nodiscard]] Workspace part(int slot, std::size_t bytes) const {
+        return Workspace(next_ + static_cast<std::size_t>(slot) * bytes, bytes);
+    }
+
   private:
     std::uint8_t* next_ = nullptr;
     std::size_t left_ = 0;

@@ -1,23 +1,11 @@
-// How kernels report a user's mistake: a text that says what was found and what was expected. Kernels never throw.
+// How kernels report a mistake: a text that says what was found and what was expected. Kernels never throw.
 #pragma once
 
 #include <sstream>
-#include <string>
-#include <utility>
+
+#include "graphdet/status.hpp"
 
 namespace graphdet {
-
-class [[nodiscard]] Status {
-  public:
-    Status() = default;
-    explicit Status(std::string text) : text_(std::move(text)) {}
-
-    [[nodiscard]] bool ok() const { return text_.empty(); }
-    [[nodiscard]] const std::string& text() const { return text_; }
-
-  private:
-    std::string text_;  // empty: all is well
-};
 
 // Fails with the joined `parts` unless `condition` holds. The text is built only on failure.
 template <class... Parts>

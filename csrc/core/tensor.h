@@ -4,19 +4,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <string>
+#include <iosfwd>
 
 namespace graphdet {
 
-enum class DType : std::uint8_t { f32, i64 };
+enum class DType : std::uint8_t { f32, i64, u8 };
 
-[[nodiscard]] constexpr std::size_t bytes_of(DType dtype) { return dtype == DType::f32 ? 4 : 8; }
-[[nodiscard]] constexpr const char* name_of(DType dtype) { return dtype == DType::f32 ? "f32" : "i64"; }
+[[nodiscard]] constexpr std::size_t bytes_of(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::i64 ? 8 : 1; }
+[[nodiscard]] constexpr const char* name_of(DType dtype) {
+    return dtype == DType::f32 ? "f32" : dtype == DType::i64 ? "i64" : "u8";
+}
 
 template <class T>
 constexpr DType dtype_of = DType::f32;
 template <>
 constexpr DType dtype_of<std::int64_t> = DType::i64;
+template <>
+constexpr DType dtype_of<std::uint8_t> = DType::u8;
 
 // Sizes of up to `kMaxRank` dimensions. Rank 0 is a scalar with one element.
 struct Dims {
@@ -59,11 +63,19 @@ struct TensorView {
     [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(dims.count()) * bytes_of(dtype); }
     [[nodiscard]] const float* f32() const { return static_cast<const float*>(data); }
     [[nodiscard]] const std::int64_t* i64() const { return static_cast<const std::int64_t*>(data); }
+    [[nodiscard]] const std::uint8_t* u8() const { return static_cast<const std::uint8_t*>(data); }
+    [[nodiscard]] std::uint8_t* u8_out() const { return static_cast<std::uint8_t*>(data); }
     [[nodiscard]] float* f32_out() const { return static_cast<float*>(data); }
     [[nodiscard]] std::int64_t* i64_out() const { return static_cast<std::int64_t*>(data); }
 };
 
-// "f32[2 100 4]"
-[[nodiscard]] std::string text_of(DType dtype, const Dims& dims);
+// A type for messages, as in "f32[2 100 4]". The text is made when it is printed, so that naming it costs nothing.
+struct TypeText {
+    DType dtype;
+    Dims dims;
+
+    friend std::ostream& operator<<(std::ostream& out, const TypeText& type);
+};
+[[nodiscard]] inline TypeText text_of(DType dtype, const Dims& dims) { return {dtype, dims}; }
 
 }  // namespace graphdet

@@ -16,7 +16,7 @@ Activation = Callable[[Value], Value]
 
 @dataclass(frozen=True)
 class Norm:
-    """How batch norm behaves in training. stored: always use the stored statistics; trainable: scale and shift learn."""
+    """How batch norm trains. stored: always use the stored statistics; trainable: scale and shift learn."""
 
     eps: float = 1e-5
     momentum: float = 0.1
@@ -41,20 +41,25 @@ def conv(
 ) -> Value:
     """A convolution with "same" padding; parameters `name.weight`, `name.bias`.
 
-    gain: of the He initialisation · deviation: standard deviation of the initial weights instead. Raises BadAttribute if x's channels are not a number.
+    gain: of the He initialisation · deviation: standard deviation of the initial weights instead. Raises BadAttribute
+    if x's channels are not a number.
     """
     channels = x.dim(1).constant
     if channels is None or channels % groups:
-        raise BadAttribute(f"conv {name!r}: {x.dim(1)} channels do not split into {groups} groups", where=render(here()))
+        raise BadAttribute(
+            f"conv {name!r}: {x.dim(1)} channels do not split into {groups} groups", where=render(here())
+        )
     init = {"init": "normal", "value": deviation} if deviation else {"init": "kaiming", "value": gain}
     with scope(name):
         weight = parameter("weight", out, channels // groups, size, size, trainable=trainable, **init)  # type: ignore[arg-type]
         shift = parameter("bias", out, init="constant", value=bias_value, trainable=trainable) if bias else None
-    return ops.conv2d(x, weight, shift, stride=stride, padding=dilation * (size - 1) // 2, dilation=dilation, groups=groups)
+    return ops.conv2d(
+        x, weight, shift, stride=stride, padding=dilation * (size - 1) // 2, dilation=dilation, groups=groups
+    )
 
 
 def batch_norm(name: str, x: Value, norm: Norm = Norm()) -> Value:
-    """Batch norm; parameters `name.weight`, `name.bias` and buffers `running_mean`, `running_var`, `num_batches_tracked`."""
+    """Batch norm; parameters `weight` and `bias`, buffers `running_mean`, `running_var`, `num_batches_tracked`."""
     channels = x.dim(1)
     with scope(name):
         weight = parameter("weight", channels, init="constant", value=1.0, trainable=norm.trainable)
@@ -86,7 +91,7 @@ def conv_module(
     act: Activation = ops.relu,
     gain: float = 1.0,
 ) -> Value:
-    """conv -> batch norm -> activation; parameters `name.conv`, `name.bn`."""
+    """Convolution, batch norm, activation; parameters `name.conv`, `name.bn`."""
     with scope(name):
         mapped = conv("conv", x, out, size=size, stride=stride, groups=groups, bias=False, gain=gain)
         return act(batch_norm("bn", mapped, norm))
@@ -97,13 +102,13 @@ YOLO_GAIN = 6**-0.5  # a variance of 1 / (3 fan-in), PyTorch's default, from whi
 
 
 def silu_module(name: str, x: Value, out: int, *, size: int = 3, stride: int = 1, groups: int = 1) -> Value:
-    """conv -> batch norm -> SiLU, with the batch norm settings of the YOLO family."""
+    """Convolution, batch norm, SiLU, with the batch norm settings of the YOLO family."""
     settings = {"norm": YOLO_NORM, "act": ops.silu, "gain": YOLO_GAIN}
     return conv_module(name, x, out, size=size, stride=stride, groups=groups, **settings)  # type: ignore[arg-type]
 
 
 def separable(name: str, x: Value, out: int, *, size: int = 3, stride: int = 1) -> Value:
-    """Depthwise separable form of `silu_module` (Howard et al. 2017): a convolution a channel, then a 1x1 convolution."""
+    """Depthwise separable `silu_module` (Howard et al. 2017): a convolution a channel, then a 1x1 convolution."""
     channels = x.dim(1).constant or 1
     with scope(name):
         deep = silu_module("depthwise_conv", x, channels, size=size, stride=stride, groups=channels)

@@ -51,7 +51,7 @@ def variant(name: str, phase: str, *, summary: bool) -> Described:
 def _figures(name: str, phase: str) -> Described:
     from graphdet import zoo
     from graphdet.cli._variants import by_phase_nodes, facts_of
-    from graphdet.compiler.cost import by_scope, cost
+    from graphdet.compiler.cost import by_scope, cost, critical_path, total
     from graphdet.ir import trace
 
     found = zoo.get(name)
@@ -69,6 +69,7 @@ def _figures(name: str, phase: str) -> Described:
         height, width = known.size
         costs = cost(graph, {"N": 1, "H": height, "W": width})
         document["multiply_adds_by_scope"] = by_scope(costs)
+        document["critical_path"] = total(critical_path(costs))
         document["multiply_adds_by_op"] = _by_op((c.node.name, c.multiply_adds) for c in costs)
     return Described(document, lambda: _print_figures(document))
 
@@ -86,6 +87,7 @@ def _print_figures(d: dict[str, Any]) -> None:
         ("paper", d["paper"]),
         ("parameters", f"{million(d['parameters'])} M"),
         ("cost", f"{billion(d['multiply_adds'])} G multiply-adds for one image of {height}x{width}"),
+        ("critical path", f"{billion(d['critical_path'])} G" if "critical_path" in d else None),
         ("AP", d["ap"]),
         ("classes", d["classes"]),
         ("targets", " ".join(d["targets"])),

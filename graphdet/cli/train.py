@@ -49,6 +49,10 @@ def command(ctx: click.Context, /, out: Path, resume: bool, as_json: bool, more:
     Example:
       graphdet train --detector yolox_scenes --data scenes:3200:1 --held-out scenes:200:7 --steps 2400 --out scenes
     """  # noqa: D301
+    import os
+
+    # Threads that spin while they wait make steps several times slower wherever other programs use the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from graphdet.train import Recipe, train
 
     recipe = Recipe.from_dict({**{k: v for k, v in given.items() if v is not None}, **more})

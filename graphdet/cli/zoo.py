@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from graphdet.cli._build import TARGETS
 from graphdet.cli._output import billion, emit, json_option, million, note, table
 
 COLUMNS = ("name", ">params M", ">GFLOPs", ">size", ">AP", "targets", "paper")
@@ -32,7 +33,7 @@ def command(as_json: bool) -> None:
             billion(f.multiply_adds),
             f"{f.size[0]}x{f.size[1]}",
             f.ap,
-            " ".join(f.targets),
+            "all" if f.targets == TARGETS else " ".join(f.targets),
             citation(f.paper),
         )
         for f in found

@@ -10,10 +10,14 @@ from graphdet.records import Array
 
 IOU = 0.99
 SCORE = 1e-4
+RIVALS = 0.05  # largest share of objects that may have lost to a rival
 
 
 def relative_error(found: Array, expected: Array) -> float:
-    """Largest difference, relative to the largest magnitude expected. A NaN or infinity on one side only is an infinite error."""
+    """Largest difference, relative to the largest magnitude expected.
+
+    A NaN or infinity on one side only is an infinite error.
+    """
     if found.shape != expected.shape:
         return float("inf")
     if not expected.size:
@@ -44,25 +48,32 @@ class Objects:
 def unmatched(expected: Objects, found: Objects, *, score_threshold: float, iou_threshold: float) -> list[int]:
     """Indices of expected objects without a partner: same label, IoU >= 0.99, score within 1e-4 of the largest score.
 
-    Excused are objects whose score lies within that tolerance of the threshold or of the last one kept, and those that lost to an
-    overlapping rival of equal score (within the tolerance), since either order is right then.
+    Excused are objects whose score lies within that tolerance of the threshold or of the last one kept, and those that
+    lost to an overlapping rival of equal score (within the tolerance), since either order is right then.
     """
     if not len(expected.scores):
         return []
     tolerance = SCORE * float(expected.scores.max())
-    last = float(found.scores.min(initial=np.inf)) if len(found.scores) else np.inf
-    missing = []
-    for i in range(len(expected.scores)):
-        close = (np.abs(found.scores - expected.scores[i]) <= tolerance) & (found.labels == expected.labels[i])
-        overlap = box_iou(expected.boxes[i], found.boxes[close])
-        edge = expected.scores[i] <= score_threshold + tolerance or expected.scores[i] <= last + tolerance
-        if not (overlap >= IOU).any() and not edge and not (overlap >= iou_threshold - 0.01).any():
-            missing.append(i)
-    return missing
+    order = np.argsort(found.scores, kind="stable")
+    boxes, labels, scores = found.boxes[order], found.labels[order], found.scores[order].astype(np.float64)
+    first = np.searchsorted(scores, expected.scores - tolerance, "left")
+    stop = np.searchsorted(scores, expected.scores + tolerance, "right")
+    last = float(scores[0]) if len(scores) >= len(expected.scores) else 0.0
+    cut = max(score_threshold, last) + tolerance
+    missing: list[int] = []
+    lost_to_rivals: list[int] = []
+    for i in np.flatnonzero(~(expected.scores <= cut)):
+        near = slice(first[i], stop[i])
+        overlap = box_iou(expected.boxes[i], boxes[near][labels[near] == expected.labels[i]])
+        best = overlap.max(initial=0.0)
+        if best < IOU:
+            (missing if best < iou_threshold - 0.01 else lost_to_rivals).append(int(i))
+    return missing if len(lost_to_rivals) <= RIVALS * len(expected.scores) + 1 else sorted(missing + lost_to_rivals)
 
 
 def box_iou(box: Array, others: Array) -> Array:
     """IoU of one xyxy box f32[4] with others f32[K 4]."""
+    box, others = box.astype(np.float64), others.astype(np.float64)  # areas of wild boxes leave the range of float32
     extent = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
     inside = extent.prod(1)
     union = (box[2:] - box[:2]).prod() + (others[:, 2:] - others[:, :2]).prod(1) - inside

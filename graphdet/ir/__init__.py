@@ -11,7 +11,7 @@ from graphdet.ir.types import Type, boxes, tensor
 from graphdet.ir.walk import diff
 
 __all__ = [
-    "OPS", "Detector", "Dim", "Found", "Graph", "Image", "Node", "Op", "Type", "Value", "Variant", "boxes", "by_phase", "constant",
-    "detector", "diff", "op", "parameter", "parse", "row", "scope", "setting", "share", "tap", "tensor", "to_text", "trace",
-    "tracing", "verify", "within",
+    "OPS", "Detector", "Dim", "Found", "Graph", "Image", "Node", "Op", "Type", "Value", "Variant", "boxes", "by_phase",
+    "constant", "detector", "diff", "op", "parameter", "parse", "row", "scope", "setting", "share", "tap", "tensor",
+    "to_text", "trace", "tracing", "verify", "within",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from graphdet.errors import BadGraph, GdError
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import TRAIN
 from graphdet.ir.source import render
-from graphdet.ir.types import dtype_name
+from graphdet.ir.types import dtype_name, tensor
 
 LEAVES = ("input", "param", "const")
 
@@ -42,7 +42,8 @@ def _check_leaf(node: Node, names: set[tuple[str, str]]) -> None:
         raise _bad(node, f"has {len(node.outputs)} results, expected one")
     declared, found = node.attributes["value" if node.name == "const" else "type"], node.outputs[0].type
     if node.name == "const":
-        if not isinstance(declared, np.ndarray) or (dtype_name(declared.dtype), declared.shape) != (found.dtype, found.dims):
+        held = tensor(dtype_name(declared.dtype), *declared.shape) if isinstance(declared, np.ndarray) else None
+        if held is None or (held.dtype, held.dims) != (found.dtype, found.dims):
             raise _bad(node, f"has type {found}, but its array is another")
         return
     if declared != str(found):
@@ -65,7 +66,9 @@ def _check_call(node: Node) -> None:
 def _check_types(node: Node) -> None:
     absent = (None,) * (0 if node.op.variadic else len(node.op.operands) - len(node.inputs))
     try:
-        expected = node.op.infer_types((*(v and v.type for v in node.inputs), *absent), node.attributes)
+        expected = node.op.infer_types(
+            (*(None if v is None else v.type for v in node.inputs), *absent), node.attributes
+        )
     except GdError as error:
         raise _bad(node, f"operands do not fit: {error.message}") from None
     found = tuple(v.type for v in node.outputs)

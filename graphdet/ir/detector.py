@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Union
+from typing import Any
 
 from graphdet.errors import BadDetector, PhaseLeak, UnknownName, nearest
 from graphdet.ir.dims import Dim
@@ -18,13 +18,13 @@ from graphdet.ir.types import boxes, tensor
 from graphdet.ir.walk import live
 from graphdet.records import Preprocess
 
-Losses = Mapping[str, Union[Value, Sequence[Value]]]
+Losses = Mapping[str, Value | Sequence[Value]]
 OrderKey = Callable[[str], tuple[object, ...]]
 
 
 @dataclass(frozen=True)
 class TruthValues:
-    """Ground truth of a padded batch: boxes<xyxy,net> f32[N G 4], labels i64[N G], count i64[N]; rows past count are padding."""
+    """Truth of a batch: boxes<xyxy,net> f32[N G 4], labels i64[N G], count i64[N]; rows past count are padding."""
 
     boxes: Value
     labels: Value
@@ -34,16 +34,16 @@ class TruthValues:
 class Image:
     """The inputs of a detector.
 
-    pixels: f32[N 3 H W], normalised and padded · size: f32[N 2], unpadded (height, width) in net pixels · geometry: f32[N 4],
-    (scale_x, scale_y, offset_x, offset_y) with net = image * scale + offset · truth: only for losses.
+    pixels: f32[N 3 H W], normalised and padded · size: f32[N 2], unpadded (height, width) in net pixels · geometry:
+    f32[N 4], (scale_x, scale_y, offset_x, offset_y) with net = image * scale + offset · truth: only for losses.
     """
 
     def __init__(self, divisor: int) -> None:
         self.batch = Dim.symbol("N")
         height, width = Dim.symbol("H", divisor), Dim.symbol("W", divisor)
-        self.pixels = graph_input("pixels", tensor("f32", self.batch, 3, height, width))
-        self.size = graph_input("size", tensor("f32", self.batch, 2))
-        self.geometry = graph_input("geometry", tensor("f32", self.batch, 4))
+        self.pixels = graph_input("pixels", tensor("f32", self.batch, 3, height, width), places=())
+        self.size = graph_input("size", tensor("f32", self.batch, 2), places=())
+        self.geometry = graph_input("geometry", tensor("f32", self.batch, 4), places=())
 
     @cached_property
     def truth(self) -> TruthValues:
@@ -68,7 +68,9 @@ class Found:
 
 @dataclass(frozen=True)
 class Detector:
-    """What a detector function returns. A loss may be a list (one value a level); training minimises the sum of `losses`.
+    """What a detector function returns.
+
+    A loss may be a list (one value a level); training minimises the sum of `losses`.
 
     `late_losses` join when the recipe's last epochs switch them on (YOLOX's L1 term).
     """
@@ -92,7 +94,14 @@ class Row:
     classes: tuple[str, ...] = ()
 
 
-def row(preprocess: Preprocess, *, ap: float | None = None, upstream: str = "", classes: tuple[str, ...] = (), **arguments: Any) -> Row:
+def row(
+    preprocess: Preprocess,
+    *,
+    ap: float | None = None,
+    upstream: str = "",
+    classes: tuple[str, ...] = (),
+    **arguments: Any,
+) -> Row:
     """A line of a VARIANTS table."""
     return Row(arguments, preprocess, ap, upstream, classes)
 
@@ -121,15 +130,21 @@ class Variant:
         accepted = [p.name for p in inspect.signature(self.function).parameters.values() if p.kind is p.KEYWORD_ONLY]
         for name in arguments:
             if name not in accepted:
-                raise BadDetector(f"{self.name} has no argument {name!r}; it has {', '.join(accepted)}", help=nearest(name, accepted))
-        changed = Row({**self.row.arguments, **arguments}, self.row.preprocess, self.row.ap, self.row.upstream, self.row.classes)
+                raise BadDetector(
+                    f"{self.name} has no argument {name!r}; it has {', '.join(accepted)}", help=nearest(name, accepted)
+                )
+        changed = Row(
+            {**self.row.arguments, **arguments}, self.row.preprocess, self.row.ap, self.row.upstream, self.row.classes
+        )
         return Variant(self.name, self.function, changed, self.export_order)
 
 
 class DetectorFunction:
     """A decorated detector: calling it traces nothing by itself; `variants` holds its rows by name."""
 
-    def __init__(self, function: Callable[..., Detector], rows: Mapping[str, Row], export_order: OrderKey | None) -> None:
+    def __init__(
+        self, function: Callable[..., Detector], rows: Mapping[str, Row], export_order: OrderKey | None
+    ) -> None:
         self.function, self.__doc__, self.__name__ = function, function.__doc__, function.__name__
         self.__module__ = function.__module__
         for name, r in rows.items():
@@ -145,8 +160,8 @@ def detector(
 ) -> Callable[[Callable[..., Detector]], DetectorFunction]:
     """Declare a detector with its variants. Raises BadDetector for a row whose arguments the function does not take.
 
-    export_order: sort key of parameter prefixes that gives the order of convolutions in upstream ONNX exports, where that differs from
-    the order of execution.
+    export_order: sort key of parameter prefixes that gives the order of convolutions in upstream ONNX exports, where
+    that differs from the order of execution.
     """
     return lambda function: DetectorFunction(function, rows, export_order)
 
@@ -159,7 +174,8 @@ def _check_row(function: Callable[..., Detector], name: str, r: Row) -> None:
     except TypeError as error:
         fault = f"has no argument {unknown[0]!r}" if unknown else str(error)
         raise BadDetector(
-            f"{function.__name__}: row {name!r} does not fit: {fault}; the arguments are {', '.join(accepted) or 'none'}",
+            f"{function.__name__}: row {name!r} does not fit: {fault}; "
+            f"the arguments are {', '.join(accepted) or 'none'}",
             where=render(place_of(function)),
             help=nearest(unknown[0], accepted) if unknown else "",
         ) from None
@@ -211,7 +227,9 @@ def flat_losses(losses: Losses) -> dict[str, Value]:
 def _check_leaks(opened: Trace, graph: Graph) -> None:
     tainted = set(opened.train_only)
     for node in graph.nodes:
-        if TRAIN in node.op.traits and node not in opened.phase_nodes or any(v in tainted for v in node.inputs if v is not None):
+        if (TRAIN in node.op.traits and node not in opened.phase_nodes) or any(
+            v in tainted for v in node.inputs if v is not None
+        ):
             tainted.update(node.outputs)
     for name, value in graph.outputs.items():
         if value in tainted:
@@ -220,7 +238,8 @@ def _check_leaks(opened: Trace, graph: Graph) -> None:
             raise PhaseLeak(
                 f"detections.{name} depends on {label!r}, which exists in training only",
                 where=f"{render(leak.node.places)}\n  {label!r} comes from\n{render(origin.node.places)}",
-                help="ground truth, assignments and losses may flow only into losses; by_phase(...) tells the phases apart",
+                help="ground truth, assignments and losses may flow only into losses; "
+                "by_phase(...) tells the phases apart",
             )
 
 

@@ -1,8 +1,9 @@
 """Symbolic dimensions: integer polynomials over named sizes, so that no batch or image size is baked into a graph.
 
-A `Dim` is a sum of integer multiples of products of atoms. An atom is a named size (`N`, `H`) or an opaque integer function
-of dims (`floor(a / k)`, `min(a, b)`). A size that is known to be a multiple of 32 is kept as 32 units, so `H/8` is exact and
-`H/8 * 2 == H/4` is decided by comparing polynomials. Equality is structural equality of this normal form.
+A `Dim` is a sum of integer multiples of products of atoms. An atom is a named size (`N`, `H`) or an opaque integer
+function of dims (`floor(a / k)`, `min(a, b)`). A size that is known to be a multiple of 32 is kept as 32 units, so
+`H/8` is exact and `H/8 * 2 == H/4` is decided by comparing polynomials. Equality is structural equality of this normal
+form.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import ast
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Union
 
 
@@ -48,7 +50,7 @@ class Call:
         return f"min({','.join(map(str, self.arguments))})"
 
 
-Atom = Union[Symbol, Call]
+Atom = Symbol | Call
 Monomial = tuple[Atom, ...]
 DimLike = Union["Dim", int]
 
@@ -59,7 +61,10 @@ def _order(monomial: Monomial) -> tuple[int, str]:
 
 @dataclass(frozen=True, eq=False)
 class Dim:
-    """One dimension; see the module's docstring. Supports + - * // with dims and integers, and exact `/` by an integer."""
+    """One dimension; see the module's docstring.
+
+    Supports + - * // with dims and integers, and exact `/` by an integer.
+    """
 
     terms: tuple[tuple[Monomial, int], ...]
 
@@ -128,9 +133,7 @@ class Dim:
         return Dim.of(other) - self
 
     def __mul__(self, other: DimLike) -> Dim:
-        return _collect(
-            [(tuple(sorted(a + b, key=str)), i * j) for a, i in self.terms for b, j in Dim.of(other).terms]
-        )
+        return _collect([(tuple(sorted(a + b, key=str)), i * j) for a, i in self.terms for b, j in Dim.of(other).terms])
 
     __rmul__ = __mul__
 
@@ -177,14 +180,29 @@ class Dim:
 
 
 def minimum(a: DimLike, b: DimLike) -> Dim:
-    """The smaller of two dims."""
-    left, right = Dim.of(a), Dim.of(b)
-    if left == right:
-        return left
-    if left.constant is not None and right.constant is not None:
-        return Dim.of(min(left.constant, right.constant))
-    ordered = tuple(sorted((left, right), key=str))
-    return Dim((((Call("min", ordered),), 1),))
+    """The smaller of two dims; sizes are never negative, so that `min(A, A+B)` is `A`."""
+    parts: list[Dim] = []
+    for part in (*_parts(Dim.of(a)), *_parts(Dim.of(b))):
+        if not any(_below(p, part) for p in parts):
+            parts = [*(p for p in parts if not _below(part, p)), part]
+    first, *rest = sorted(parts, key=str)
+    for part in rest:
+        first = Dim((((Call("min", (first, part)),), 1),))
+    return first
+
+
+def _parts(dim: Dim) -> tuple[Dim, ...]:
+    """What a minimum is taken of."""
+    if len(dim.terms) == 1 and dim.terms[0][1] == 1 and len(dim.terms[0][0]) == 1:
+        atom = dim.terms[0][0][0]
+        if isinstance(atom, Call) and atom.function == "min":
+            return _parts(atom.arguments[0]) + _parts(atom.arguments[1])
+    return (dim,)
+
+
+def _below(a: Dim, b: Dim) -> bool:
+    """Whether a <= b at all sizes, as far as the signs of the terms tell."""
+    return all(k > 0 for _, k in (b - a).terms)
 
 
 def product(dims: tuple[Dim, ...]) -> Dim:
@@ -284,16 +302,20 @@ def _evaluate(node: ast.expr, lookup: Callable[[str], Dim]) -> Dim:
         case ast.Call(func=ast.Name(id="min"), args=[left, right]):
             return minimum(_evaluate(left, lookup), _evaluate(right, lookup))
         case ast.BinOp(left=left, op=operator, right=right):
-            a, b = _evaluate(left, lookup), _evaluate(right, lookup)
-            match operator:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.FloorDiv():
-                    return a // b
-                case ast.Div():
-                    return a / (b.constant or 0)
+            return _combine(operator, _evaluate(left, lookup), _evaluate(right, lookup))
     raise ValueError(f"not a dimension expression: {ast.unparse(node)}")
+
+
+def _combine(operator: ast.operator, a: Dim, b: Dim) -> Dim:
+    match operator:
+        case ast.Add():
+            return a + b
+        case ast.Sub():
+            return a - b
+        case ast.Mult():
+            return a * b
+        case ast.FloorDiv():
+            return a // b
+        case ast.Div():
+            return a / (b.constant or 0)
+    raise ValueError(f"not a dimension expression: it has the operator {type(operator).__name__}")

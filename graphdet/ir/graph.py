@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphdet.errors import BadAttribute, BadGraph
-from graphdet.ir.dims import Dim, Symbol
+from graphdet.ir.dims import Dim, Symbol, product
 from graphdet.ir.source import Places, here, render
 from graphdet.ir.types import Type
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from graphdet.ir.op import Op
 
 Attribute = Any  # int, float, bool, str, None, Dim, ndarray, or a tuple of these; checked by `op.check_attribute`
-Number = Union[int, float]
+Number = int | float
 
 
 class Value:
@@ -48,7 +48,10 @@ class Value:
 
     @property
     def stride(self) -> int:
-        """How many input pixels one step along the last axis spans (8 for `W/8`). Raises BadGraph for a non-spatial value."""
+        """How many input pixels one step along the last axis spans (8 for `W/8`).
+
+        Raises BadGraph for a non-spatial value.
+        """
         return _stride(self.type.dims[-1])
 
     def __repr__(self) -> str:
@@ -96,8 +99,8 @@ class Value:
         raise BadAttribute(f"a value is not a sequence: {self.type}", where=render(here()), help="index it: x[:, 0]")
 
 
-Operand = Union[Value, int, float]
-Index = Union[int, slice, EllipsisType]
+Operand = Value | int | float
+Index = int | slice | EllipsisType
 
 
 def _index_key(key: Index | tuple[Index, ...]) -> tuple[Attribute, ...]:
@@ -106,10 +109,17 @@ def _index_key(key: Index | tuple[Index, ...]) -> tuple[Attribute, ...]:
     for item in items:
         if not isinstance(item, (int, slice, EllipsisType)) or isinstance(item, bool):
             shown = "None" if item is None else f"a {type(item).__name__}"
-            way = "reshape(x, shape=(*x.shape, 1)) adds an axis" if item is None else "gather_rows(x, index) takes rows by value"
-            raise BadAttribute(f"index: {shown} in [...]; integers, slices and ... are taken", where=render(here()), help=way)
+            way = (
+                "reshape(x, shape=(*x.shape, 1)) adds an axis"
+                if item is None
+                else "gather_rows(x, index) takes rows by value"
+            )
+            raise BadAttribute(
+                f"index: {shown} in [...]; integers, slices and ... are taken", where=render(here()), help=way
+            )
     return tuple(
-        "..." if item is Ellipsis else (item.start, item.stop, item.step) if isinstance(item, slice) else item for item in items
+        "..." if item is Ellipsis else (item.start, item.stop, item.step) if isinstance(item, slice) else item
+        for item in items
     )
 
 
@@ -131,7 +141,10 @@ def _stride(dim: Dim) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One application of an op. `scope` is the path of the enclosing `scope(...)` names, `places` where it was declared."""
+    """One application of an op.
+
+    `scope` is the path of the enclosing `scope(...)` names, `places` where it was declared.
+    """
 
     op: Op[..., Any]
     inputs: tuple[Value | None, ...]
@@ -168,7 +181,10 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A traced detector in one phase. `taps` are named intermediate values (`backbone.0`), kept for inspection and parity."""
+    """A traced detector in one phase.
+
+    `taps` are named intermediate values (`backbone.0`), kept for inspection and parity.
+    """
 
     name: str
     phase: str
@@ -211,7 +227,7 @@ class Graph:
 
     @cached_property
     def hash(self) -> str:
-        """A structural hash: equal for graphs that compute the same from the same parameter names, wherever declared."""
+        """A structural hash: equal for graphs that compute the same from the same parameters, wherever declared."""
         digests = node_hashes(self)
         whole = hashlib.sha256()
         for name, value in sorted(self.outputs.items()):
@@ -220,14 +236,7 @@ class Graph:
 
     def bytes_of_params(self) -> int:
         """Memory of all parameters in bytes."""
-        return sum(4 * (d.evaluate({}) if (d := _numel(v)) else 1) for v in self.params.values())
-
-
-def _numel(value: Value) -> Dim:
-    total = Dim.of(1)
-    for d in value.type.dims:
-        total = total * d
-    return total
+        return sum(4 * product(v.shape).evaluate({}) for v in self.params.values())
 
 
 def node_hashes(graph: Graph) -> dict[Node, str]:
@@ -256,9 +265,17 @@ _hashes: dict[int, tuple[weakref.ref[NDArray[Any]], str]] = {}
 
 
 def array_hash(array: NDArray[Any]) -> str:
-    """The content hash under which a constant is stored. Constants are never written to, so that each is hashed once."""
-    known = _hashes.get(id(array))
+    """The content hash under which a constant is stored.
+
+    Constants are never written to, so that each is hashed once.
+    """
+    key = id(array)
+
+    def forget(_: object) -> None:
+        _hashes.pop(key, None)
+
+    known = _hashes.get(key)
     if known is None or known[0]() is not array:
         digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
-        known = _hashes[id(array)] = (weakref.ref(array, lambda _, key=id(array): _hashes.pop(key, None)), digest)
+        known = _hashes[key] = (weakref.ref(array, forget), digest)
     return known[1]

@@ -14,11 +14,16 @@ from graphdet.records import Array
 
 
 def initial_values(graph: Graph, seed: int = 0) -> dict[str, Array]:
-    """A value for every parameter and buffer. Each depends on the seed and its own name alone, so that adding one changes no other.
+    """A value for every parameter and buffer.
+
+    Each depends on the seed and its own name alone, so that adding one changes no other.
 
     `kaiming`: normal with variance 2 / fan-in (He et al. 2015, arXiv:1502.01852, eq. 10).
     """
-    return {name: _initial(name, value.node.attributes, value.type.dtype, value.shape, seed) for name, value in graph.params.items()}
+    return {
+        name: _initial(name, value.node.attributes, value.type.dtype, value.shape, seed)
+        for name, value in graph.params.items()
+    }
 
 
 def _initial(name: str, attributes: Any, dtype: str, dims: tuple[Any, ...], seed: int) -> Array:

@@ -13,12 +13,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-import numpy as np
-
-from graphdet.errors import BadAttribute, BadSignature, GdError, nearest
-from graphdet.ir.dims import Dim
+from graphdet.errors import BadAttribute, BadSignature, GdError, InternalError, ShapeMismatch, nearest
+from graphdet.ir.attribute import Natural, Positive, check_attribute, check_hints, hints_of
 from graphdet.ir.graph import Attribute, Node, Value
-from graphdet.ir.signature import match_operands, parse_signature, result_type
+from graphdet.ir.signature import Match, match_operands, parse_signature, result_type
 from graphdet.ir.source import Places, Span, here, render
 from graphdet.ir.types import Type
 
@@ -38,8 +36,12 @@ TRAITS = {
 }
 OPS: dict[str, Op[..., Any]] = {}
 
+
 class Op(Generic[P, R]):
-    """A declared op. Calling it inside a trace adds a node; its methods register rules (each returns the rule unchanged)."""
+    """A declared op.
+
+    Calling it inside a trace adds a node; its methods register rules (each returns the rule unchanged).
+    """
 
     def __init__(self, declaration: Callable[P, R], signature: str, traits: Sequence[str], name: str) -> None:
         self.name, self.signature, self.traits = name, signature, frozenset(traits)
@@ -49,23 +51,25 @@ class Op(Generic[P, R]):
         self.operands = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        self.hints = hints_of(declaration)
         self.sources, self.results = parse_signature(signature, name)
         self.rules: dict[str, Rule] = {}
-        self.absences: dict[str, str] = {}
+        self.absences = {"onnx": "only training needs it"} if TRAIN in self.traits else dict[str, str]()
         self.onnx_opset = 18
         self.native_name, self.native_fixed = "", dict[str, Attribute]()
         self.__doc__, self.__name__ = self.doc, name
 
     def __call__(self, *operands: P.args, **attributes: P.kwargs) -> R:
+        """Add a node to the open trace and return its results. Raises NoTrace, or what the type rule raises."""
         from graphdet.ir.trace import current, lift  # the open trace calls ops; ops need it only when called
 
         places = here()
         values, given = self._bind(operands, attributes, places)
         try:
-            lifted = tuple(lift(v, i) for i, v in enumerate(values))
+            lifted = tuple(lift(v, i, self._dtype_of_number(i, values)) for i, v in enumerate(values))
         except GdError as error:
             raise self._located(error, (), places) from None
-        types = self.infer_types(tuple(v and v.type for v in lifted), given, lifted, places)
+        types = self.infer_types(tuple(None if v is None else v.type for v in lifted), given, lifted, places)
         node = Node.make(cast("Op[..., Any]", self), lifted, given, types, places, current().path)
         return cast(R, current().add(node))
 
@@ -90,12 +94,22 @@ class Op(Generic[P, R]):
         values = list(operands)
         if not self.variadic:
             if len(values) > len(self.operands):
-                raise BadAttribute(f"{self.name} takes {len(self.operands)} operands, {len(values)} were given", where=render(places))
+                raise BadAttribute(
+                    f"{self.name} takes {len(self.operands)} operands, {len(values)} were given", where=render(places)
+                )
             for key in named:
                 if self.operands.index(key) < len(values):
                     raise BadAttribute(f"{self.name}: operand {key!r} is given twice", where=render(places, key))
             values += [attributes.get(name) for name in self.operands[len(values) :]]
         return tuple(values), given
+
+    def _dtype_of_number(self, i: int, values: Sequence[Any]) -> str:
+        """What a plain number at an operand should become: beside a value of any type, one of that value's dtype."""
+        kinds = [slot.kind for slot in self.sources]
+        if kinds[i : i + 1] not in (["T"], ["U"]):
+            return "f32"
+        beside = (v.type.dtype for v, kind in zip(values, kinds, strict=False) if kind in "TU" and isinstance(v, Value))
+        return next(beside, "f32")
 
     def infer_types(
         self,
@@ -109,25 +123,32 @@ class Op(Generic[P, R]):
         Raises ShapeMismatch, KindMismatch, FrameMismatch, BakedDim or BadAttribute, with the caret under the operand.
         """
         try:
+            check_hints(attributes, self.hints)
             match = match_operands(self.sources, self.labels(len(types)), types, attributes)
-            if "infer" in self.rules:
-                result = self.rules["infer"](*types, **attributes)
-                return result if isinstance(result, tuple) else (result,)
-            if SAME in self.traits:
-                return (cast(Type, types[0]),)
-            return tuple(result_type(slot, match) for slot in self.results)
+            return _sized(self._results(types, attributes, match))
         except GdError as error:
             raise self._located(error, values, places) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             shown = ", ".join(f"{k}={v!r}" for k, v in attributes.items())
-            raise BadAttribute(f"{self.name}: cannot take {shown or 'these operands'} ({error})", where=render(places)) from error
+            kind, text = (BadAttribute, f"cannot take {shown}") if shown else (InternalError, "its type rule failed")
+            raise kind(f"{self.name}: {text} ({error})", where=render(places)) from error
+
+    def _results(
+        self, types: tuple[Type | None, ...], attributes: Mapping[str, Attribute], match: Match
+    ) -> tuple[Type, ...]:
+        if "infer" in self.rules:
+            result = self.rules["infer"](*types, **attributes)
+            return result if isinstance(result, tuple) else (result,)
+        if SAME in self.traits:
+            return (cast(Type, types[0]),)
+        return tuple(result_type(slot, match) for slot in self.results)
 
     def labels(self, count: int) -> tuple[str, ...]:
         """What messages call the operands."""
         return tuple(f"operand {i}" for i in range(count)) if self.variadic else tuple(map(repr, self.operands))
 
     def _located(self, error: GdError, values: tuple[Value | None, ...], places: Places) -> GdError:
-        """The error of a type rule with the op's name, the operand's name, its place in the user's code and where it came from."""
+        """The error of a type rule with the names of op and operand, its place in the user's code and its origin."""
         if error.where and error.about is None:
             return error
         at, subject = error.about, ""
@@ -150,7 +171,7 @@ class Op(Generic[P, R]):
         return register
 
     def reference(self, rule: F) -> F:
-        """The meaning, in NumPy: operands as arrays (None for absent), attributes by keyword; returns array or tuple."""
+        """The meaning, in NumPy: operands as arrays (None: absent), attributes by keyword; returns array or tuple."""
         return self._slot("reference")(rule)
 
     def infer(self, rule: F) -> F:
@@ -158,7 +179,7 @@ class Op(Generic[P, R]):
         return self._slot("infer")(rule)
 
     def flops(self, rule: F) -> F:
-        """Multiply-adds of the op: operand shapes as tuples of int (the result's shape as `out`), attributes by keyword."""
+        """Multiply-adds: operand shapes as tuples of int (the result's shape as `out`), attributes by keyword."""
         return self._slot("flops")(rule)
 
     def torch(self, rule: F) -> F:
@@ -174,7 +195,7 @@ class Op(Generic[P, R]):
         return self._slot("decompose")(rule)
 
     def examples(self, rule: F) -> F:
-        """Cases for the registry tests: yields `(shapes or arrays of the operands, attributes)`; argument is a NumPy Generator."""
+        """Cases for tests: yields `(shapes or arrays of the operands, attributes)`; takes a NumPy Generator."""
         return self._slot("examples")(rule)
 
     def native(self, kernel: str, **fixed: Attribute) -> None:
@@ -190,7 +211,10 @@ class Op(Generic[P, R]):
 
 
 def op(signature: str, *traits: str, name: str = "") -> Callable[[Callable[P, R]], Op[P, R]]:
-    """Declare an op; see the module's docstring. Raises BadSignature for a string that cannot be read or a name taken twice."""
+    """Declare an op; see the module's docstring.
+
+    Raises BadSignature for a string that cannot be read or a name taken twice.
+    """
 
     def declare(declaration: Callable[P, R]) -> Op[P, R]:
         label = name or declaration.__name__
@@ -206,19 +230,11 @@ def op(signature: str, *traits: str, name: str = "") -> Callable[[Callable[P, R]
     return declare
 
 
-def check_attribute(op_name: str, key: str, value: Any, places: Places = ()) -> Attribute:
-    """The attribute in the form that graphs keep: lists become tuples, NumPy scalars Python numbers. Raises BadAttribute."""
-    if isinstance(value, (list, tuple)):
-        return tuple(check_attribute(op_name, key, v, places) for v in value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if value is None or isinstance(value, (bool, int, float, str, Dim, np.ndarray)):
-        return value
-    raise BadAttribute(
-        f"{op_name}: attribute {key!r} is a {type(value).__name__}; numbers, strings, dims and tuples of them can be kept",
-        where=render(places, key),
-        help="a Value is passed as an operand, not by keyword" if isinstance(value, Value) else "",
-    )
+def _sized(types: tuple[Type, ...]) -> tuple[Type, ...]:
+    for type in types:
+        if any(d.constant is not None and d.constant < 0 for d in type.dims):
+            raise ShapeMismatch(f"the result would have a negative size: {type}")
+    return types
 
 
 def _origin(value: Value, label: str, places: Places, shown: str) -> str:
@@ -229,4 +245,7 @@ def _origin(value: Value, label: str, places: Places, shown: str) -> str:
     return f"\n  {label} is {value.type}, from {value.node.name} at\n{made[0].excerpt()}"
 
 
-__all__ = ["FP32", "NATIVE", "OPS", "ROWWISE", "SAME", "SHAPE", "TRAIN", "TRAITS", "Op", "check_attribute", "op"]
+__all__ = [
+    "FP32", "NATIVE", "OPS", "ROWWISE", "SAME", "SHAPE", "TRAIN", "TRAITS", "Natural", "Op", "Positive",
+    "check_attribute", "op",
+]  # fmt: skip

@@ -1,9 +1,10 @@
 """Signature strings of ops: reading them, matching operand types against them, and the result types that follow.
 
-Grammar: operands, `->`, results, each separated by `, `. An operand is `kind[dims]`; kinds: `f` any float (any meaning), `i` any
-integer, `b` bool, a dtype (`i64`), `T` (any dtype and meaning, the same wherever `T` stands), `logits`, `scores`, `labels`,
-`boxes<format,frame>`, `points<frame>`. An upper-case format or frame is a variable. Dims are names, integers, attribute names,
-expressions of those, `*S` (any number of dims). `?` marks an optional operand, `*` after `]` a repeated one.
+Grammar: operands, `->`, results, each separated by `, `. An operand is `kind[dims]`; kinds: `f` any float (any
+meaning), `i` any integer, `b` bool, a dtype (`i64`), `T` (any dtype and meaning, the same wherever `T` stands, but a
+plain scalar has any meaning; `U` is another such variable), `logits`, `scores`, `labels`, `boxes<format,frame>`,
+`points<frame>`. An upper-case format or frame is a variable. Dims are names, integers, attribute names, expressions of
+those, `*S` (any number of dims). `?` marks an optional operand, `*` after `]` a repeated one.
 """
 
 from __future__ import annotations
@@ -48,12 +49,15 @@ class Match:
     origins: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, name: str) -> Dim:
+        """The dim that a name stands for."""
         return self.dims[name]
 
     def reason(self, pattern: str) -> str:
         """Which operands fixed the names in a dim pattern."""
         names = [n for n in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", pattern)) if n in self.origins]
-        found = ", ".join(f"{n} = {self.dims[n]} from {self.labels[self.origins[n]]}" for n in names if n != str(self.dims[n]))
+        found = ", ".join(
+            f"{n} = {self.dims[n]} from {self.labels[self.origins[n]]}" for n in names if n != str(self.dims[n])
+        )
         return f" ({found})" if found else ""
 
 
@@ -80,12 +84,15 @@ def _slots(text: str, name: str) -> tuple[Slot, ...]:
 
 
 def match_operands(
-    sources: Sequence[Slot], labels: tuple[str, ...], types: tuple[Type | None, ...], attributes: Mapping[str, Attribute]
+    sources: Sequence[Slot],
+    labels: tuple[str, ...],
+    types: tuple[Type | None, ...],
+    attributes: Mapping[str, Attribute],
 ) -> Match:
     """Unify operand types with a signature's operands; attribute values are visible as dims.
 
-    Raises KindMismatch, FrameMismatch, ShapeMismatch, BakedDim or BadAttribute, each about one operand; the message starts behind
-    the operand's name.
+    Raises KindMismatch, FrameMismatch, ShapeMismatch, BakedDim or BadAttribute, each about one operand; the message
+    starts behind the operand's name.
     """
     dims = {k: Dim.of(v) for k, v in attributes.items() if isinstance(v, (int, Dim)) and not isinstance(v, bool)}
     match = Match(labels, dims)
@@ -107,7 +114,7 @@ def match_operands(
 def _match_kind(i: int, slot: Slot, found: Type, match: Match) -> None:
     kind = slot.kind
     if kind in ("T", "U"):
-        match.types.setdefault(kind, found)
+        _match_variable(i, kind, found, match)
     elif kind == "f" or kind in ("logits", "scores", "boxes", "points", "masks"):
         if found.dtype not in FLOATS:
             raise KindMismatch(f"is {found}, expected floats", help="cast(x, to='f32') makes it one", about=i)
@@ -120,6 +127,18 @@ def _match_kind(i: int, slot: Slot, found: Type, match: Match) -> None:
         raise KindMismatch(f"is {found}, expected {slot}", help=_CAST_HELP.get((kind, found.kind), ""), about=i)
 
 
+def _match_variable(i: int, kind: str, found: Type, match: Match) -> None:
+    """Dtype and meaning are those of the first operand that the variable stood for; a plain scalar has any meaning."""
+    first = match.types.setdefault(kind, found)
+    origin = match.labels[match.origins.setdefault(kind, i)]
+    if found.dtype != first.dtype:
+        help = f"cast(x, to='{first.dtype}') makes it one"
+        raise KindMismatch(f"is {found}, expected {first.dtype} as {origin} is", help=help, about=i)
+    if found.meaning != first.meaning and not any(t.kind == "tensor" and not t.rank for t in (first, found)):
+        error = FrameMismatch if found.kind == first.kind else KindMismatch
+        raise error(f"is {found.meaning}, expected {first.meaning} as {origin} is", about=i)
+
+
 def _match_meaning(i: int, slot: Slot, found: Type, match: Match) -> None:
     """Plain tensors pass for logits (a convolution does not know that it predicts them); nothing else is coerced."""
     kind = slot.kind
@@ -127,7 +146,9 @@ def _match_meaning(i: int, slot: Slot, found: Type, match: Match) -> None:
         return
     if kind != found.kind:
         shown = "a plain tensor" if found.kind == "tensor" else found.meaning
-        raise KindMismatch(f"is {shown}, expected {_wanted(slot)}", help=_KIND_HELP.get((kind, found.kind), ""), about=i)
+        raise KindMismatch(
+            f"is {shown}, expected {_wanted(slot)}", help=_KIND_HELP.get((kind, found.kind), ""), about=i
+        )
     actual = {"boxes": (found.format, found.frame), "points": (found.frame,), "masks": (found.frame,)}.get(kind, ())
     for pattern, have in zip(slot.parameters, actual, strict=True):
         want = match.words.setdefault(pattern, have) if pattern.isupper() else pattern
@@ -141,7 +162,10 @@ _KIND_HELP = {
     ("logits", "scores"): "these are scores already: a second sigmoid would squash them again",
     ("scores", "logits"): "sigmoid(...) turns logits into scores",
     ("scores", "tensor"): "sigmoid(...) turns a prediction into scores",
-    ("boxes", "tensor"): "a decode op or as_boxes(x, format='xyxy', frame='net') says which format and frame the numbers are in",
+    (
+        "boxes",
+        "tensor",
+    ): "a decode op or as_boxes(x, format='xyxy', frame='net') says which format and frame the numbers are in",
 }
 _CAST_HELP = {("i64", "scores"): "are the operands in order? best_index(...) gives labels"}
 _FRAME_HELP = {

@@ -1,7 +1,7 @@
 """Where in the user's code a value was declared: captured for about a microsecond per op, rendered only in errors.
 
-A frame is kept as (code object, last instruction); line and column range come from `co_positions()` on demand. Frames of
-graphdet's own declaration machinery are skipped by module name; detector files count as user code.
+A frame is kept as (code object, last instruction); line and column range come from `co_positions()` on demand. Frames
+of graphdet's own declaration machinery are skipped by module name; detector files count as user code.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import CodeType
-from typing import Union
 
 _MACHINERY = ("graphdet.ir.", "graphdet.ops.", "graphdet.blocks.", "functools", "contextlib")
 _SAME_FUNCTION_DEPTH = 3
-Span = Union[int, str, tuple[int, str], None]  # an operand by position, by keyword, or by either; `name=` is a keyword with its name
+Span = (
+    int | str | tuple[int, str] | None
+)  # an operand by position, keyword or either; `name=` is a keyword with its name
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class Place:
         if start < 0:
             return f"{shown}\n    {source.strip()}"
         raw = source.encode()
-        start, stop = (len(raw[:column].decode(errors="ignore")) for column in (start, stop if end == line else len(raw)))
+        start, stop = (
+            len(raw[:column].decode(errors="ignore")) for column in (start, stop if end == line else len(raw))
+        )
         caret = " " * (start - indent) + "^" * max(1, stop - start)
         return f"{shown}\n    {source.strip()}\n    {caret}"
 
@@ -79,7 +82,12 @@ class Place:
             return span
         shift = start - 1 if found.lineno == 1 else 0
         tail = start - 1 if found.end_lineno == 1 else 0
-        return line + found.lineno - 1, line + (found.end_lineno or 1) - 1, found.col_offset + shift, found.end_col_offset + tail
+        return (
+            line + found.lineno - 1,
+            line + (found.end_lineno or 1) - 1,
+            found.col_offset + shift,
+            found.end_col_offset + tail,
+        )
 
 
 Places = tuple[Place, ...]
@@ -113,7 +121,11 @@ def render(places: Places, operand: Span = None) -> str:
         return ""
     lines = [places[0].excerpt(operand)]
     for outer in places[1:2]:
-        if outer.code is not None and places[0].code is not None and outer.code.co_filename != places[0].code.co_filename:
+        if (
+            outer.code is not None
+            and places[0].code is not None
+            and outer.code.co_filename != places[0].code.co_filename
+        ):
             lines.append(f"  called from\n{outer.excerpt()}")
     return "\n".join(lines)
 

@@ -122,7 +122,10 @@ class _Parser:
 
 
 def parse(text: str, arrays: Mapping[str, NDArray[Any]] | None = None) -> Graph:
-    """Read the printed form back. Raises BadText with the line number; types are taken as printed (`verify` checks them)."""
+    """Read the printed form back.
+
+    Raises BadText with the line; types are taken as printed (`verify` checks them).
+    """
     import graphdet.ops  # noqa: F401  fills the table of ops
 
     parser, outputs, taps = _Parser(arrays or {}), dict[str, Value](), dict[str, Value]()

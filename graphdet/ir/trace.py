@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar, Union, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,10 @@ from graphdet.ir.dims import Dim, DimLike
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import OPS, op
 from graphdet.ir.source import Places, here, render
-from graphdet.ir.types import Type, dtype_name, known, parse_type, tensor
+from graphdet.ir.types import FLOATS, INTEGERS, Type, dtype_name, known, numpy_dtype, parse_type, tensor
 
 T = TypeVar("T")
-Nest = Union[Value, Iterable["Nest"]]
+Nest = Value | Iterable["Nest"]
 PHASES = ("train", "infer")
 
 _current: ContextVar[Trace | None] = ContextVar("graphdet_trace", default=None)
@@ -107,12 +107,15 @@ def tracing(name: str, phase: str = "infer") -> Iterator[Trace]:
         _current.reset(token)
 
 
-def lift(value: Any, position: int) -> Value | None:
-    """An operand as a Value: numbers and arrays become constants. Raises BadAttribute about its position for anything else."""
+def lift(value: Any, position: int, dtype: str = "f32") -> Value | None:
+    """An operand as a Value: arrays become constants, and so do numbers, of the dtype where it can hold them, else f32.
+
+    Raises BadAttribute about its position for anything else.
+    """
     if value is None or isinstance(value, Value):
         return value
     if isinstance(value, (bool, int, float)):
-        return constant(np.asarray(value, np.float32))
+        return constant(np.asarray(value, numpy_dtype(dtype if _holds(dtype, value) else "f32")))
     if isinstance(value, np.ndarray):
         return constant(value)
     several = isinstance(value, (list, tuple))
@@ -123,18 +126,25 @@ def lift(value: Any, position: int) -> Value | None:
     )
 
 
+def _holds(dtype: str, number: float) -> bool:
+    if dtype not in INTEGERS:
+        return dtype in FLOATS
+    limits = np.iinfo(numpy_dtype(dtype).name)
+    return float(number).is_integer() and limits.min <= number <= limits.max
+
+
 def constant(array: NDArray[Any]) -> Value:
     """A constant value."""
     array = np.asarray(array, order="C")
     return current().leaf("const", tensor(dtype_name(array.dtype), *array.shape), {"value": array}, here())
 
 
-def graph_input(name: str, type: Type, *, default: float | None = None) -> Value:
-    """Declare a graph input, or find the one already declared under this name."""
+def graph_input(name: str, type: Type, *, default: float | None = None, places: Places | None = None) -> Value:
+    """Declare a graph input, or find the one of this name. places: where, if not at the caller's line."""
     trace = current()
     if name not in trace.inputs:
         attributes = {"name": name, "type": str(type), "default": default}
-        trace.inputs[name] = trace.leaf("input", type, attributes, here())
+        trace.inputs[name] = trace.leaf("input", type, attributes, here() if places is None else places)
     return trace.inputs[name]
 
 
@@ -154,8 +164,8 @@ def parameter(
 ) -> Value:
     """Declare a parameter under the current scope, or re-use it inside `share`.
 
-    init: `normal` (value = standard deviation), `kaiming` (fan-in, gain by `value`), `constant` (value). All dims must be
-    numbers. Raises DuplicateParameter when the full name exists and is not shared.
+    init: `normal` (value = standard deviation), `kaiming` (fan-in, gain by `value`), `constant` (value). All dims must
+    be numbers. Raises DuplicateParameter when the full name exists and is not shared.
     """
     trace, places = current(), here()
     full = ".".join([*trace.scopes, name])
@@ -169,8 +179,17 @@ def parameter(
             )
         return trace.params[full]
     if any(d.constant is None for d in shape.dims):
-        raise BadAttribute(f"parameter {full!r} has shape {shape}; parameter sizes must be numbers", where=render(places))
-    attributes = {"name": full, "type": str(shape), "init": init, "value": value, "trainable": trainable, "buffer": buffer}
+        raise BadAttribute(
+            f"parameter {full!r} has shape {shape}; parameter sizes must be numbers", where=render(places)
+        )
+    attributes = {
+        "name": full,
+        "type": str(shape),
+        "init": init,
+        "value": value,
+        "trainable": trainable,
+        "buffer": buffer,
+    }
     made = trace.leaf("param", shape, attributes, places)
     trace.params[full] = made
     for names in trace.shared:
@@ -189,14 +208,11 @@ def scope(name: str | int) -> Iterator[None]:
         trace.scopes.pop()
 
 
-class _Callable(Protocol[T]):
-    def __call__(self, *args: Any, **kwargs: Any) -> T: ...
-
-
-def share(function: _Callable[T], *fixed: Any, **keywords: Any) -> Callable[..., T]:
+def share(function: Callable[..., T], *fixed: Any, **keywords: Any) -> Callable[..., T]:
     """The function with its parameters declared at the first call and re-used by every later one.
 
-    The only way to use a parameter twice. Further arguments given here are passed on at each call, after the call's own.
+    The only way to use a parameter twice. Further arguments given here are passed on at each call, after the call's
+    own.
     """
     names: set[str] = set()
 
@@ -216,7 +232,10 @@ def tap(name: str, values: Value) -> Value: ...
 @overload
 def tap(name: str, values: T) -> T: ...
 def tap(name: str, values: Any) -> Any:
-    """Give values a public name (`neck.0`, `neck.1`): inspected, compared and drawn by that name. Returns them unchanged."""
+    """Give values a public name (`neck.0`, `neck.1`): inspected, compared and drawn by that name.
+
+    Returns them unchanged.
+    """
     taps = current().taps
     if isinstance(values, Value):
         taps[name] = values
@@ -226,7 +245,7 @@ def tap(name: str, values: Any) -> Any:
     return values
 
 
-def within(name: str, function: _Callable[T], *args: Any, **keywords: Any) -> T:
+def within(name: str, function: Callable[..., T], *args: Any, **keywords: Any) -> T:
     """Call a part under a scope and tap what it returns by the scope's name."""
     with scope(name):
         result = function(*args, **keywords)

@@ -23,7 +23,15 @@ FORMATS = ("xyxy", "cxcywh", "ltrb", "deltas")
 
 _WORDS = {"boxes": (FORMATS, FRAMES), "points": (FRAMES,), "masks": (FRAMES,)}
 
-_NUMPY = {"f32": "float32", "f16": "float16", "f64": "float64", "i64": "int64", "i32": "int32", "u8": "uint8", "b": "bool"}
+_NUMPY = {
+    "f32": "float32",
+    "f16": "float16",
+    "f64": "float64",
+    "i64": "int64",
+    "i32": "int32",
+    "u8": "uint8",
+    "b": "bool",
+}
 _NAMES = {v: k for k, v in _NUMPY.items()}
 _TEXT = re.compile(r"(?:(?P<kind>[a-z]+)(?:<(?P<params>[^>]*)>)? )?(?P<dtype>[a-z0-9]+)\[(?P<dims>[^\]]*)\]")
 
@@ -69,7 +77,9 @@ def tensor(dtype: str, *dims: DimLike) -> Type:
 
 def boxes(frame: str, *dims: DimLike, format: str = "xyxy") -> Type:
     """A float32 type of boxes whose last dim is 4. Raises UnknownName for a misspelt frame or format."""
-    return Type("f32", tuple(Dim.of(d) for d in dims), "boxes", known("format", format, FORMATS), known("frame", frame, FRAMES))
+    return Type(
+        "f32", tuple(Dim.of(d) for d in dims), "boxes", known("format", format, FORMATS), known("frame", frame, FRAMES)
+    )
 
 
 def known(what: str, name: str, names: tuple[str, ...]) -> str:

@@ -111,7 +111,9 @@ def describe(node: Node) -> str:
     attributes = " ".join(f"{k}={attribute_text(v)}" for k, v in sorted(node.attributes.items()) if k != "type")
     operands = ", ".join("_" if v is None else str(v.type) for v in node.inputs)
     results = ", ".join(str(v.type) for v in node.outputs)
-    return f"{node.name}({operands}) {attributes} -> {results}" if attributes else f"{node.name}({operands}) -> {results}"
+    return (
+        f"{node.name}({operands}) {attributes} -> {results}" if attributes else f"{node.name}({operands}) -> {results}"
+    )
 
 
 def _rewired(before: Graph, after: Graph) -> list[str]:

@@ -39,8 +39,8 @@ from graphdet.ops.shape import concat, gather_rows, index, reshape, transpose
 
 __all__ = [
     "absolute", "add", "anchor_grid", "as_boxes", "batch_norm", "batch_norm_train", "bce", "best", "best_index", "cast",
-    "cells_inside", "clip_boxes", "concat", "conv2d", "decode_deltas", "decode_points", "div", "encode_deltas", "encode_points",
-    "exp", "focal_loss", "gather_rows", "greater", "index", "iou", "less", "match_iou", "match_simota", "max_pool", "maximum",
-    "minimum", "mul", "nms", "one_hot", "point_grid", "relu", "reshape", "select_top", "select_top_logits", "sigmoid", "silu",
-    "square", "sub", "to_image", "total", "transpose", "upsample", "where",
+    "cells_inside", "clip_boxes", "concat", "conv2d", "decode_deltas", "decode_points", "div", "encode_deltas",
+    "encode_points", "exp", "focal_loss", "gather_rows", "greater", "index", "iou", "less", "match_iou", "match_simota",
+    "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "point_grid", "relu", "reshape", "select_top",
+    "select_top_logits", "sigmoid", "silu", "square", "sub", "to_image", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, TRAIN, op
+from graphdet.ir.op import FP32, TRAIN, Positive, op
 from graphdet.ops.box import random_boxes
 from graphdet.ops.math import Example, stable_sigmoid
 
@@ -19,8 +19,8 @@ _TRUTH = "boxes<xyxy,net>[N G 4], i64[N G], i64[N]"
 
 
 @op("f[N C H W], f[N 2] -> b[N H*W*per_cell]", TRAIN)
-def cells_inside(level: Value, size: Value, *, stride: int, per_cell: int) -> Value:
-    """Whether each prior's cell starts inside its own unpadded image; size rows are (height, width), cells row-major."""
+def cells_inside(level: Value, size: Value, *, stride: Positive, per_cell: Positive) -> Value:
+    """Whether each prior's cell starts inside its unpadded image; size rows are (height, width), cells row-major."""
     ...
 
 
@@ -49,13 +49,22 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 @op(f"boxes<xyxy,net>[A 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A]", TRAIN, FP32)
 def match_iou(
-    anchors: Value, inside: Value, boxes: Value, labels: Value, count: Value, *, positive: float, negative: float, classes: int
+    anchors: Value,
+    inside: Value,
+    boxes: Value,
+    labels: Value,
+    count: Value,
+    *,
+    positive: float,
+    negative: float,
+    classes: Positive,
 ) -> tuple[Value, Value, Value]:
     """Anchor assignment by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask.
 
-    An anchor takes the object of largest IoU if that is at least `positive`; below `negative` it is background (label = classes); in
-    between, and outside the image, it is ignored (label -1). Every object also claims the anchors of its own largest IoU (if above
-    0); a later object wins. Anchors that are not positive are matched to themselves, so that their codes are zero.
+    An anchor takes the object of largest IoU if that is at least `positive`; below `negative` it is background (label =
+    classes); in between, and outside the image, it is ignored (label -1). Every object also claims the anchors of its
+    own largest IoU (if above 0); a later object wins. Anchors that are not positive are matched to themselves, so that
+    their codes are zero.
     """
     ...
 
@@ -68,7 +77,9 @@ def _np_iou(a: Any, b: Any) -> Any:
 
 
 @match_iou.reference
-def _(anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *, positive: float, negative: float, classes: int) -> Any:
+def _(
+    anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *, positive: float, negative: float, classes: int
+) -> Any:
     n, a = inside.shape
     out_labels, out_boxes, mask = np.full((n, a), -1, np.int64), np.tile(anchors, (n, 1, 1)), np.zeros((n, a), bool)
     for i in range(n):
@@ -91,7 +102,18 @@ def _(anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *, positiv
 
 
 @match_iou.torch
-def _(t: Any, anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *, positive: float, negative: float, classes: int) -> Any:
+def _(
+    t: Any,
+    anchors: Any,
+    inside: Any,
+    boxes: Any,
+    labels: Any,
+    count: Any,
+    *,
+    positive: float,
+    negative: float,
+    classes: int,
+) -> Any:
     with t.no_grad():
         n, a = inside.shape
         real = t.arange(boxes.shape[1], device=boxes.device)[None] < count[:, None]
@@ -115,7 +137,8 @@ def _(t: Any, anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *,
 
 def _torch_iou(t: Any, a: Any, b: Any) -> Any:
     """Pairwise IoU [N A G] of a [N A 4] (or [1 A 4]) and b [N G 4]."""
-    extent = (t.minimum(a[:, :, None, 2:], b[:, None, :, 2:]) - t.maximum(a[:, :, None, :2], b[:, None, :, :2])).clamp(min=0)
+    low, high = t.maximum(a[:, :, None, :2], b[:, None, :, :2]), t.minimum(a[:, :, None, 2:], b[:, None, :, 2:])
+    extent = (high - low).clamp(min=0)
     inside = extent[..., 0] * extent[..., 1]
     area = [(x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1]) for x in (a, b)]
     return inside / (area[0][:, :, None] + area[1][:, None, :] - inside).clamp(min=1e-6)
@@ -134,17 +157,22 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 0, 3, (0, 0))), settings
 
 
-@op(f"points<net>[A 4], boxes<xyxy,net>[N A 4], logits[N A C], logits[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], f[N A]", TRAIN, FP32)
+@op(
+    f"points<net>[A 4], boxes<xyxy,net>[N A 4], logits[N A C], logits[N A], {_TRUTH} -> "
+    "i64[N A], boxes<xyxy,net>[N A 4], f[N A]",
+    TRAIN,
+    FP32,
+)
 def match_simota(
     points: Value, predicted: Value, logits: Value, objectness: Value, boxes: Value, labels: Value, count: Value,
-    *, radius: float = 2.5, candidates: int = 10, iou_weight: float = 3.0,
+    *, radius: float = 2.5, candidates: Positive = 10, iou_weight: float = 3.0,
 ) -> tuple[Value, Value, Value]:  # fmt: skip
-    """Dynamic-k assignment by prediction cost (Ge et al. 2021, SimOTA): labels (-1: none), matched boxes, IoU with them.
+    """Dynamic-k assignment by cost (Ge et al. 2021, SimOTA): labels (-1: none), matched boxes, IoU with them.
 
-    A point (cell centre) is a candidate if it lies in any object's box or within `radius` strides of its centre. Cost: classification
-    (BCE of sqrt(class score x objectness)) + iou_weight * -log IoU, far larger unless the point is in both box and centre region. An
-    object takes its k cheapest points, k = the sum of its `candidates` largest IoUs, at least 1; a point wanted twice goes to
-    the cheaper object. Unassigned points keep their predicted box and IoU 0.
+    A point (cell centre) is a candidate if it lies in any object's box or within `radius` strides of its centre. Cost:
+    classification (BCE of sqrt(class score x objectness)) + iou_weight * -log IoU, far larger unless the point is in
+    both box and centre region. An object takes its k cheapest points, k = the sum of its `candidates` largest IoUs, at
+    least 1; a point wanted twice goes to the cheaper object. Unassigned points keep their predicted box and IoU 0.
     """
     ...
 
@@ -154,7 +182,17 @@ _FAR = 100000.0  # added in float64: in float32 it would swallow the differences
 
 @match_simota.reference
 def _(
-    points: Any, predicted: Any, logits: Any, objectness: Any, boxes: Any, labels: Any, count: Any, *, radius: float, candidates: int, iou_weight: float
+    points: Any,
+    predicted: Any,
+    logits: Any,
+    objectness: Any,
+    boxes: Any,
+    labels: Any,
+    count: Any,
+    *,
+    radius: float,
+    candidates: int,
+    iou_weight: float,
 ) -> Any:
     n, a, c = logits.shape
     out_labels, out_boxes, out_iou = np.full((n, a), -1, np.int64), predicted.copy(), np.zeros((n, a), np.float32)
@@ -195,7 +233,7 @@ def _(
     t: Any, points: Any, predicted: Any, logits: Any, objectness: Any, boxes: Any, labels: Any, count: Any,
     *, radius: float, candidates: int, iou_weight: float,
 ) -> Any:  # fmt: skip
-    n, a, c = logits.shape
+    n, a, _ = logits.shape
     g = boxes.shape[1]
     with t.no_grad(), t.autocast(logits.device.type, enabled=False):
         predicted, logits, objectness = predicted.float(), logits.float(), objectness.float()
@@ -221,7 +259,7 @@ def _(
 
 
 def _torch_class_cost(t: Any, logits: Any, objectness: Any, labels: Any) -> Any:
-    """Binary cross entropy of the joint scores against each object's one-hot label, [N A G], without an [N A G C] tensor."""
+    """Binary cross entropy of the joint scores against each object's one-hot label, [N A G]; no [N A G C] is made."""
     p = (logits.sigmoid() * objectness.sigmoid()[..., None]).sqrt()
     log_p, log_q = p.log().clamp(min=-100), (1 - p).log().clamp(min=-100)
     index = labels[:, None].expand(-1, p.shape[1], -1)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, ROWWISE, SHAPE, op
+from graphdet.ir.op import FP32, ROWWISE, SHAPE, Positive, op
 from graphdet.ir.types import FORMATS, FRAMES, Type, known
 from graphdet.ops.math import Example
 
@@ -19,8 +19,8 @@ Quad = tuple[float, float, float, float]
 
 
 @op("f[N C H W], f[A 4] -> boxes<xyxy,net>[H*W*A 4]", FP32, SHAPE)
-def anchor_grid(level: Value, cell: Value, *, stride: int) -> Value:
-    """The anchors of one level: the boxes of `cell`, shifted by (column, row) * stride; row-major cells, anchors innermost."""
+def anchor_grid(level: Value, cell: Value, *, stride: Positive) -> Value:
+    """A level's anchors: the boxes of `cell` moved by (column, row) * stride; cells row-major, anchors innermost."""
     ...
 
 
@@ -53,7 +53,9 @@ def _onnx_mesh(e: Any, level: Any, stride: int, offset: float = 0.0) -> tuple[An
 
     def steps(size: Any) -> Any:
         count = e.Range(e.scalar(0), e.size(size), e.scalar(1))
-        return e.Mul(e.Add(e.Cast(count, to=e.dtype("f32")), e.constant(np.float32(offset))), e.constant(np.float32(stride)))
+        return e.Mul(
+            e.Add(e.Cast(count, to=e.dtype("f32")), e.constant(np.float32(offset))), e.constant(np.float32(stride))
+        )
 
     shape = e.sizes((h, w))
     x = e.Expand(e.Reshape(steps(w), e.sizes((1, -1))), shape)
@@ -68,8 +70,8 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 
 @op("f[N C H W] -> points<net>[H*W 4]", FP32, SHAPE)
-def point_grid(level: Value, *, stride: int, offset: float = 0.0) -> Value:
-    """One point a cell, rows (x, y, stride, stride) in net pixels; `offset` is the point's place in the cell, in cells."""
+def point_grid(level: Value, *, stride: Positive, offset: float = 0.0) -> Value:
+    """A point a cell, rows (x, y, stride, stride) in net pixels; `offset` is its place in the cell, in cells."""
     ...
 
 
@@ -108,10 +110,18 @@ def _halves(boxes: Any) -> tuple[Any, Any]:
 
 
 @op("boxes<xyxy,F>[*S 4], f[*R 4] -> boxes<xyxy,F>[*R 4]", ROWWISE, FP32)
-def decode_deltas(anchors: Value, deltas: Value, *, means: Quad = (0, 0, 0, 0), stds: Quad = (1, 1, 1, 1), max_ratio: float = 16 / 1000) -> Value:
+def decode_deltas(
+    anchors: Value,
+    deltas: Value,
+    *,
+    means: Quad = (0, 0, 0, 0),
+    stds: Quad = (1, 1, 1, 1),
+    max_ratio: float = 16 / 1000,
+) -> Value:
     """Boxes from centre and log-size offsets against anchors (Girshick 2015, eq. 1), xyxy in the anchors' frame.
 
-    deltas * std + mean are (dx, dy) in anchor sizes and (dw, dh) as logarithms, the latter clipped to +-|log(max_ratio)|.
+    deltas * std + mean are (dx, dy) in anchor sizes and (dw, dh) as logarithms, the latter clipped to
+    +-|log(max_ratio)|.
     """
     ...
 
@@ -246,7 +256,9 @@ def encode_points(points: Value, boxes: Value, *, eps: float = 1e-8) -> Value:
 @encode_points.reference
 def _(points: Any, boxes: Any, *, eps: float) -> Any:
     middle, extent = _halves(boxes)
-    return np.concatenate([(middle - points[..., :2]) / points[..., 2:], np.log(extent / points[..., 2:] + np.float32(eps))], -1)
+    return np.concatenate(
+        [(middle - points[..., :2]) / points[..., 2:], np.log(extent / points[..., 2:] + np.float32(eps))], -1
+    )
 
 
 @encode_points.torch
@@ -269,7 +281,11 @@ def as_boxes(x: Value, *, format: str, frame: str) -> Value:
     ...
 
 
-as_boxes.infer(lambda x, *, format, frame: Type(x.dtype, x.dims, "boxes", known("format", format, FORMATS), known("frame", frame, FRAMES)))
+as_boxes.infer(
+    lambda x, *, format, frame: Type(
+        x.dtype, x.dims, "boxes", known("format", format, FORMATS), known("frame", frame, FRAMES)
+    )
+)
 as_boxes.reference(lambda x, *, format, frame: x)
 as_boxes.torch(lambda t, x, *, format, frame: x)
 as_boxes.onnx(lambda e, x, *, format, frame: e.Identity(x))
@@ -310,7 +326,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 @op("boxes<xyxy,net>[N K 4], f[N 4] -> boxes<xyxy,image>[N K 4]", ROWWISE, FP32)
 def to_image(boxes: Value, geometry: Value) -> Value:
-    """From net pixels to original pixels: (xyxy - offset) / scale; geometry rows are (scale_x, scale_y, offset_x, offset_y)."""
+    """From net to image pixels: (xyxy - offset) / scale; geometry rows are (scale_x, scale_y, offset_x, offset_y)."""
     ...
 
 
@@ -326,7 +342,9 @@ to_image.torch(lambda t, boxes, geometry: (boxes - geometry[:, None, [2, 3, 2, 3
 @to_image.onnx
 def _(e: Any, boxes: Any, geometry: Any) -> Any:
     rows = e.Unsqueeze(geometry, e.sizes((1,)))
-    scale, offset = (e.Gather(rows, e.constant(np.asarray(columns)), axis=2) for columns in ([0, 1, 0, 1], [2, 3, 2, 3]))
+    scale, offset = (
+        e.Gather(rows, e.constant(np.asarray(columns)), axis=2) for columns in ([0, 1, 0, 1], [2, 3, 2, 3])
+    )
     return e.Div(e.Sub(boxes, offset), scale)
 
 
@@ -355,7 +373,11 @@ def _overlap(low: Any, high: Any, a: Any, b: Any, clip: Any) -> tuple[Any, Any]:
 @iou.reference
 def _(a: Any, b: Any, *, eps: float) -> Any:
     inside, union = _overlap(
-        lambda a, b: np.maximum(a[..., :2], b[..., :2]), lambda a, b: np.minimum(a[..., 2:], b[..., 2:]), a, b, lambda x: np.maximum(x, 0)
+        lambda a, b: np.maximum(a[..., :2], b[..., :2]),
+        lambda a, b: np.minimum(a[..., 2:], b[..., 2:]),
+        a,
+        b,
+        lambda x: np.maximum(x, 0),
     )
     return inside / np.maximum(union, a.dtype.type(eps))
 
@@ -363,7 +385,11 @@ def _(a: Any, b: Any, *, eps: float) -> Any:
 @iou.torch
 def _(t: Any, a: Any, b: Any, *, eps: float) -> Any:
     inside, union = _overlap(
-        lambda a, b: t.maximum(a[..., :2], b[..., :2]), lambda a, b: t.minimum(a[..., 2:], b[..., 2:]), a, b, lambda x: x.clamp(min=0)
+        lambda a, b: t.maximum(a[..., :2], b[..., :2]),
+        lambda a, b: t.minimum(a[..., 2:], b[..., 2:]),
+        a,
+        b,
+        lambda x: x.clamp(min=0),
     )
     return inside / union.clamp(min=eps)
 

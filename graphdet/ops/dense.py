@@ -9,18 +9,19 @@ import numpy as np
 
 from graphdet.errors import BadAttribute
 from graphdet.ir.graph import Value
-from graphdet.ir.op import TRAIN, op
+from graphdet.ir.op import TRAIN, Natural, Positive, op
 from graphdet.ir.types import Type
 from graphdet.ops.math import Example
 
 
 @op(
     "f[N C H W], f[O C/groups K L], f[O]? -> "
-    "f[N O (H+2*padding-dilation*(K-1)-1)//stride+1 (W+2*padding-dilation*(L-1)-1)//stride+1]"
+    "f[N O/groups*groups (H+2*padding-dilation*(K-1)-1)//stride+1 (W+2*padding-dilation*(L-1)-1)//stride+1]"
 )
 def conv2d(
-    x: Value, weight: Value, bias: Value | None = None, *, stride: int = 1, padding: int = 0, dilation: int = 1, groups: int = 1
-) -> Value:
+    x: Value, weight: Value, bias: Value | None = None,
+    *, stride: Positive = 1, padding: Natural = 0, dilation: Positive = 1, groups: Positive = 1,
+) -> Value:  # fmt: skip
     """2-D cross-correlation with zero padding on all sides; weight is [out, in / groups, height, width]."""
     ...
 
@@ -28,15 +29,17 @@ def conv2d(
 @conv2d.reference
 def _(x: Any, weight: Any, bias: Any, *, stride: int, padding: int, dilation: int, groups: int) -> Any:
     n, _, _, _ = x.shape
-    o, i, k, l = weight.shape
+    o, i, k, m = weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     h = (padded.shape[2] - dilation * (k - 1) - 1) // stride + 1
-    w = (padded.shape[3] - dilation * (l - 1) - 1) // stride + 1
+    w = (padded.shape[3] - dilation * (m - 1) - 1) // stride + 1
     out = np.zeros((n, groups, o // groups, h, w), x.dtype)
     for a in range(k):  # one shifted product per kernel cell: small memory, and BLAS does the channels
-        for b in range(l):
+        for b in range(m):
             rows, columns = a * dilation, b * dilation
-            cut = padded[:, :, rows : rows + (h - 1) * stride + 1 : stride, columns : columns + (w - 1) * stride + 1 : stride]
+            cut = padded[
+                :, :, rows : rows + (h - 1) * stride + 1 : stride, columns : columns + (w - 1) * stride + 1 : stride
+            ]
             cut = np.ascontiguousarray(cut).reshape(n, groups, i, h * w)
             kernel = np.ascontiguousarray(weight[:, :, a, b]).reshape(groups, o // groups, i)
             out += np.matmul(kernel[None], cut).reshape(n, groups, o // groups, h, w)
@@ -69,7 +72,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 @op("f[N C *S], f[C], f[C], f[C], f[C] -> f[N C *S]")
 def batch_norm(x: Value, weight: Value, bias: Value, mean: Value, var: Value, *, eps: float = 1e-5) -> Value:
-    """(x - mean) / sqrt(var + eps) * weight + bias per channel, with stored statistics (Ioffe and Szegedy 2015, alg. 2)."""
+    """(x - mean) / sqrt(var + eps) * weight + bias a channel, by stored statistics (Ioffe and Szegedy 2015, alg. 2)."""
     ...
 
 
@@ -98,12 +101,20 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 @op("f[N C *S], f[C], f[C], f[C], f[C], i64[] -> f[N C *S]", TRAIN)
 def batch_norm_train(
-    x: Value, weight: Value, bias: Value, mean: Value, var: Value, seen: Value, *, eps: float = 1e-5, momentum: float = 0.1
+    x: Value,
+    weight: Value,
+    bias: Value,
+    mean: Value,
+    var: Value,
+    seen: Value,
+    *,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
 ) -> Value:
     """Batch norm by the statistics of the batch (Ioffe and Szegedy 2015, alg. 1).
 
-    The PyTorch module also updates the buffers: mean += momentum * (batch mean - mean), var likewise with the unbiased batch variance,
-    seen += 1.
+    The PyTorch module also updates the buffers: mean += momentum * (batch mean - mean), var likewise with the unbiased
+    batch variance, seen += 1.
     """
     ...
 
@@ -132,7 +143,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 
 @op("f[N C H W] -> f[N C (H+2*padding-size)//stride+1 (W+2*padding-size)//stride+1]")
-def max_pool(x: Value, *, size: int, stride: int = 1, padding: int = 0) -> Value:
+def max_pool(x: Value, *, size: Positive, stride: Positive = 1, padding: Natural = 0) -> Value:
     """Maximum over size x size windows; the border is padded with minus infinity."""
     ...
 
@@ -146,14 +157,18 @@ def _(x: Any, *, size: int, stride: int, padding: int) -> Any:
 
 max_pool.torch(lambda t, x, *, size, stride, padding: t.nn.functional.max_pool2d(x, size, stride, padding))
 max_pool.onnx(
-    lambda e, x, *, size, stride, padding: e.MaxPool(x, kernel_shape=(size,) * 2, strides=(stride,) * 2, pads=(padding,) * 4)
+    lambda e, x, *, size, stride, padding: e.MaxPool(
+        x, kernel_shape=(size,) * 2, strides=(stride,) * 2, pads=(padding,) * 4
+    )
 )
 
 
 @max_pool.infer
 def _(x: Type, *, size: int, stride: int, padding: int) -> Type:
     if 2 * padding > size:
-        raise BadAttribute(f"max_pool: padding {padding} is more than half of the window {size}: some windows would be empty")
+        raise BadAttribute(
+            f"max_pool: padding {padding} is more than half of the window {size}: some windows would be empty"
+        )
     n, c, h, w = x.dims
     return x.with_dims((n, c, (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1))
 
@@ -165,7 +180,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 
 @op("f[N C H W] -> f[N C H*scale W*scale]")
-def upsample(x: Value, *, scale: int = 2) -> Value:
+def upsample(x: Value, *, scale: Positive = 2) -> Value:
     """Nearest-neighbour enlargement by an integer factor: each pixel becomes a scale x scale block."""
     ...
 

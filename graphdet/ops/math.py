@@ -1,4 +1,7 @@
-"""Elementwise arithmetic, comparison and activations. Binary ops broadcast like NumPy; any operand may be a plain number."""
+"""Elementwise arithmetic, comparison and activations.
+
+Binary ops broadcast like NumPy; any operand may be a plain number.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from graphdet.errors import BakedDim, ShapeMismatch
+from graphdet.errors import BakedDim, KindMismatch, ShapeMismatch
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Operand, Value
 from graphdet.ir.op import ROWWISE, SAME, Op, op
 from graphdet.ir.signature import TAKE_FROM_VALUE
-from graphdet.ir.types import FLOATS, Type
+from graphdet.ir.types import DTYPES, FLOATS, INTEGERS, Type, known, numpy_dtype
 
 Binary = Op[[Operand, Operand], Value]
 Unary = Op[[Value], Value]
@@ -22,7 +25,8 @@ Example = tuple[tuple[Any, ...], dict[str, Any]]
 def broadcast(a: Type, b: Type, first: int = 0, second: int = 1) -> tuple[Dim, ...]:
     """Dims of `a op b`, which are the operands `first` and `second`.
 
-    Raises ShapeMismatch where two sizes differ and neither is 1, BakedDim where one of them is symbolic and the other a number.
+    Raises ShapeMismatch where two sizes differ and neither is 1, BakedDim where one of them is symbolic and the other a
+    number.
     """
     rank = max(a.rank, b.rank)
     left = (Dim.of(1),) * (rank - a.rank) + a.dims
@@ -50,25 +54,39 @@ def _binary(name: str, meaning: Callable[..., Any], torch_name: str, onnx_name: 
 
     declaration.__doc__ = doc
     made = op("T[*S], U[*R] -> T[*S]", ROWWISE, name=name)(declaration)
-    compares = name in ("greater", "less", "equal")
+    compares = name in ("greater", "less")
+    taken = FLOATS if name == "div" else (*FLOATS, *INTEGERS)
 
     @made.infer
     def _(a: Type, b: Type) -> Type:
-        first = a if a.dtype in FLOATS or b.dtype not in FLOATS else b
+        for i, x in enumerate((a, b)):
+            if x.dtype not in taken:
+                wanted = "floats" if name == "div" else "numbers"
+                raise KindMismatch(f"is {x}, expected {wanted}", help="cast(x, to='f32') makes it one", about=i)
+        if a.dtype != b.dtype and not compares:
+            help = f"cast(x, to='{a.dtype}') makes it one"
+            raise KindMismatch(f"is {b}, expected {a.dtype} as 'a' is", help=help, about=1)
         kind = a.kind if name == "mul" and a.kind == b.kind == "scores" else "tensor"
-        return Type("b" if compares else first.dtype, broadcast(a, b), kind)
+        return Type("b" if compares else a.dtype, broadcast(a, b), kind)
 
     made.reference(lambda a, b: np.asarray(meaning(a, b)))
     made.torch(lambda t, a, b: getattr(t, torch_name)(a, b))
-    made.onnx(lambda e, a, b: getattr(e, onnx_name)(a, b))
+    made.onnx(lambda e, a, b: getattr(e, onnx_name)(*_alike(e, a, b)))
     made.examples(_pairs)
     return made
+
+
+def _alike(e: Any, *operands: Any) -> tuple[Any, ...]:
+    """ONNX compares numbers of one dtype alone."""
+    if len({e.type(x).dtype for x in operands}) == 1:
+        return operands
+    return tuple(e.Cast(x, to=e.dtype("f32")) for x in operands)
 
 
 add = _binary("add", np.add, "add", "Add", "a + b.")
 sub = _binary("sub", np.subtract, "sub", "Sub", "a - b.")
 mul = _binary("mul", np.multiply, "mul", "Mul", "a * b. The product of two scores is a score.")
-div = _binary("div", np.true_divide, "div", "Div", "a / b.")
+div = _binary("div", np.true_divide, "div", "Div", "a / b, of floats.")
 maximum = _binary("maximum", np.maximum, "maximum", "Max", "The larger of a and b; NaN where either is NaN.")
 minimum = _binary("minimum", np.minimum, "minimum", "Min", "The smaller of a and b; NaN where either is NaN.")
 greater = _binary("greater", np.greater, "gt", "Greater", "a > b, as b[...]; false where either is NaN.")
@@ -81,7 +99,14 @@ def _shapes(rng: np.random.Generator) -> Iterator[Example]:
     yield (np.asarray([0.0, -60.0, 60.0, 1e-6], np.float32),), {}
 
 
-def _unary(name: str, signature: str, meaning: Callable[..., Any], torch: Callable[..., Any], onnx: Callable[..., Any], doc: str) -> Unary:
+def _unary(
+    name: str,
+    signature: str,
+    meaning: Callable[..., Any],
+    torch: Callable[..., Any],
+    onnx: Callable[..., Any],
+    doc: str,
+) -> Unary:
     def declaration(x: Value) -> Value: ...
 
     declaration.__doc__ = doc
@@ -99,7 +124,9 @@ def stable_sigmoid(x: Any) -> Any:
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
 
 
-relu = _unary("relu", "f[*S] -> f[*S]", lambda x: np.maximum(x, 0), lambda t, x: t.relu(x), lambda e, x: e.Relu(x), "max(x, 0).")
+relu = _unary(
+    "relu", "f[*S] -> f[*S]", lambda x: np.maximum(x, 0), lambda t, x: t.relu(x), lambda e, x: e.Relu(x), "max(x, 0)."
+)
 silu = _unary(
     "silu",
     "f[*S] -> f[*S]",
@@ -148,13 +175,31 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 @op("T[*S] -> T[*S]", ROWWISE)
 def cast(x: Value, *, to: str) -> Value:
-    """The same numbers as another dtype; true becomes 1. Casting float to integer truncates towards zero."""
+    """The same numbers as another dtype; true becomes 1. Casting float to integer truncates towards zero.
+
+    Outside of PyTorch and ONNX a bf16 value is kept as float32, rounded to the nearest number that bf16 holds.
+    """
     ...
 
 
-cast.infer(lambda x, *, to: Type(to, x.dims, x.kind if to in FLOATS else "tensor", x.format, x.frame))
-cast.reference(lambda x, *, to: x.astype({"f32": "float32", "i64": "int64", "b": "bool", "f64": "float64"}[to]))
-cast.torch(lambda t, x, *, to: x.to({"f32": t.float32, "i64": t.int64, "b": t.bool, "f16": t.float16, "bf16": t.bfloat16, "f64": t.float64}[to]))
+@cast.infer
+def _(x: Type, *, to: str) -> Type:
+    return Type(known("dtype", to, DTYPES), x.dims, x.kind if to in FLOATS else "tensor", x.format, x.frame)
+
+
+@cast.reference
+def _(x: Any, *, to: str) -> Any:
+    return _round_bf16(x.astype(np.float32)) if to == "bf16" else x.astype(numpy_dtype(to))
+
+
+def _round_bf16(x: Any) -> Any:
+    """Float32 numbers that bfloat16 can hold: the nearest ones, of two the even one."""
+    bits = x.view(np.uint32)
+    near = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).view(np.float32)
+    return np.where(np.isnan(x), x, near)
+
+
+cast.torch(lambda t, x, *, to: x.to(getattr(t, "bfloat16" if to == "bf16" else numpy_dtype(to).name)))
 cast.onnx(lambda e, x, *, to: e.Cast(x, to=e.dtype(to)))
 
 
@@ -162,3 +207,7 @@ cast.onnx(lambda e, x, *, to: e.Cast(x, to=e.dtype(to)))
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (rng.random((2, 3)) > 0.5,), {"to": "f32"}
     yield (rng.integers(-5, 5, (4,)),), {"to": "f32"}
+    yield ((3, 4),), {"to": "f16"}
+    yield ((3, 4),), {"to": "f64"}
+    yield (np.asarray([-2.7, -0.5, 0.0, 1.9], np.float32),), {"to": "i32"}
+    yield (np.asarray([0.0, 2.5, 255.0], np.float32),), {"to": "u8"}

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from graphdet.errors import BadAttribute
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Value
-from graphdet.ir.op import ROWWISE, op
+from graphdet.ir.op import ROWWISE, Positive, op
 from graphdet.ir.types import Type
 from graphdet.ops.math import Example
+from graphdet.ops.shape import axis_of
 
 
 @op("T[*S] -> T[*R]")
@@ -21,7 +23,10 @@ def total(x: Value, *, axes: tuple[int, ...] = ()) -> Value:
 
 @total.infer
 def _(x: Type, *, axes: tuple[int, ...]) -> Type:
-    gone = {a % x.rank for a in axes} if axes else set(range(x.rank))
+    gone = {axis_of(a, x) for a in axes}
+    if len(gone) < len(axes):
+        raise BadAttribute(f"axes {axes} name an axis twice: 'x' is {x}", about="axes")
+    gone = gone or set(range(x.rank))
     return Type(x.dtype, tuple(d for i, d in enumerate(x.dims) if i not in gone))
 
 
@@ -68,14 +73,16 @@ best_index.examples(_rows)
 
 
 @op("i64[*S] -> f[*S classes]")
-def one_hot(labels: Value, *, classes: int) -> Value:
+def one_hot(labels: Value, *, classes: Positive) -> Value:
     """1 at each label, 0 elsewhere; a label outside 0..classes-1 (background, ignored) gives a row of zeros."""
     ...
 
 
 one_hot.infer(lambda labels, *, classes: Type("f32", (*labels.dims, Dim.of(classes))))
 one_hot.reference(lambda labels, *, classes: (labels[..., None] == np.arange(classes)).astype(np.float32))
-one_hot.torch(lambda t, labels, *, classes: (labels[..., None] == t.arange(classes, device=labels.device)).to(t.float32))
+one_hot.torch(
+    lambda t, labels, *, classes: (labels[..., None] == t.arange(classes, device=labels.device)).to(t.float32)
+)
 one_hot.onnx(
     lambda e, labels, *, classes: e.Cast(
         e.Equal(e.Unsqueeze(labels, e.sizes((-1,))), e.constant(np.arange(classes))), to=e.dtype("f32")

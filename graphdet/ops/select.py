@@ -12,7 +12,7 @@ import numpy as np
 
 from graphdet.ir.dims import minimum
 from graphdet.ir.graph import Operand, Value
-from graphdet.ir.op import FP32, NATIVE, op
+from graphdet.ir.op import FP32, NATIVE, Natural, Positive, op
 from graphdet.ir.types import Type
 from graphdet.ops.box import random_boxes
 from graphdet.ops.math import Example, stable_sigmoid
@@ -21,11 +21,11 @@ _TOP = "-> scores[N min(k,A*C)], labels[N min(k,A*C)], i64[N min(k,A*C)]"
 
 
 @op(f"scores[N A C], f[] {_TOP}", NATIVE, FP32)
-def select_top(scores: Value, threshold: Operand, *, k: int) -> tuple[Value, Value, Value]:
+def select_top(scores: Value, threshold: Operand, *, k: Positive) -> tuple[Value, Value, Value]:
     """The k best (row, class) entries of each image whose score exceeds the threshold: scores, labels, row indices.
 
-    Descending; of equal scores the lower flat index comes first; NaN never passes. Places that no entry fills hold score
-    -1, label 0, row 0. Thresholds are not negative.
+    Descending; of equal scores the lower flat index comes first; NaN never passes. Places that no entry fills hold
+    score -1, label 0, row 0. Thresholds are not negative.
     """
     ...
 
@@ -76,7 +76,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 
 @op(f"logits[N A C], f[] {_TOP}", NATIVE, FP32)
-def select_top_logits(logits: Value, threshold: Operand, *, k: int) -> tuple[Value, Value, Value]:
+def select_top_logits(logits: Value, threshold: Operand, *, k: Positive) -> tuple[Value, Value, Value]:
     """`select_top(sigmoid(logits), threshold)`, squashing only what survives. The threshold is a score."""
     ...
 
@@ -101,15 +101,28 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 9, 3), np.float32(0.4)), {"k": 5}
 
 
-@op("boxes<xyxy,net>[N K 4], scores[N K], i64[N K], f[], f[] -> boxes<xyxy,net>[N M 4], scores[N M], labels[N M], i64[N]", NATIVE, FP32)
+@op(
+    "boxes<xyxy,net>[N K 4], scores[N K], i64[N K], f[], f[] -> "
+    "boxes<xyxy,net>[N M 4], scores[N M], labels[N M], i64[N]",
+    NATIVE,
+    FP32,
+)
 def nms(
-    boxes: Value, scores: Value, labels: Value, score_threshold: Operand, iou_threshold: Operand, *, keep: int = 0, agnostic: bool = False
+    boxes: Value,
+    scores: Value,
+    labels: Value,
+    score_threshold: Operand,
+    iou_threshold: Operand,
+    *,
+    keep: Natural = 0,
+    agnostic: bool = False,
 ) -> tuple[Value, Value, Value, Value]:
     """Greedy non-maximum suppression per image and class: boxes, scores, labels, count.
 
-    A box passes when its score exceeds `score_threshold` and no kept, higher ranked box of its class (of any class, if `agnostic`)
-    overlaps it with an IoU above `iou_threshold`. Rank: score descending, equal scores by index. At most `keep` boxes stay (0: all).
-    Rows past `count` hold zeros and label -1. A box without positive width and height never passes, nor does a NaN score.
+    A box passes when its score exceeds `score_threshold` and no kept, higher ranked box of its class (of any class, if
+    `agnostic`) overlaps it with an IoU above `iou_threshold`. Rank: score descending, equal scores by index. At most
+    `keep` boxes stay (0: all). Rows past `count` hold zeros and label -1. A box without positive width and height never
+    passes, nor does a NaN score.
     """
     ...
 
@@ -127,10 +140,17 @@ def _(boxes: Type, scores: Type, labels: Type, *_: Type, keep: int, agnostic: bo
 
 
 @nms.reference
-def _(boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool) -> Any:
+def _(
+    boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool
+) -> Any:
     n, k = scores.shape
     m = min(keep, k) if keep else k
-    out = np.zeros((n, m, 4), np.float32), np.zeros((n, m), np.float32), np.full((n, m), -1, np.int64), np.zeros(n, np.int64)
+    out = (
+        np.zeros((n, m, 4), np.float32),
+        np.zeros((n, m), np.float32),
+        np.full((n, m), -1, np.int64),
+        np.zeros(n, np.int64),
+    )
     solid = (boxes[..., 2:] > boxes[..., :2]).all(-1)
     for i in range(n):
         kept: list[int] = []
@@ -153,7 +173,9 @@ def _iou_with(box: Any, others: Any) -> Any:
 
 
 @nms.torch
-def _(t: Any, boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool) -> Any:
+def _(
+    t: Any, boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool
+) -> Any:
     n, k = scores.shape
     m = min(keep, k) if keep else k
     out = boxes.new_zeros((n, m, 4)), scores.new_zeros((n, m)), labels.new_full((n, m), -1), labels.new_zeros(n)
@@ -194,7 +216,9 @@ def _(
     low, high = e.Split(boxes, axis=-1, num_outputs=2)
     solid = e.Greater(e.ReduceMin(e.Sub(high, low), e.sizes((-1,)), keepdims=0), e.constant(np.float32(0)))
     scores = e.Where(solid, scores, e.constant(np.float32(-1)))
-    rows = e.NonMaxSuppression(placed, e.Unsqueeze(scores, e.sizes((1,))), e.sizes((k,)), iou_threshold, score_threshold)
+    rows = e.NonMaxSuppression(
+        placed, e.Unsqueeze(scores, e.sizes((1,))), e.sizes((k,)), iou_threshold, score_threshold
+    )
     cells = e.Gather(rows, e.constant(np.asarray([0, 2])), axis=1)  # (image, box) of every kept box
     hits = e.Expand(e.constant(np.float32(1)), e.Slice(e.Shape(rows), e.sizes((0,)), e.sizes((1,))))
     kept = e.ScatterND(e.Expand(e.constant(np.float32(0)), e.sizes((n, k))), cells, hits)
@@ -225,7 +249,8 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 2, 30), scores, labels, np.float32(0.1), np.float32(0.5)), {"keep": 10}
     yield (random_boxes(rng, 2, 30), scores, labels, np.float32(0.1), np.float32(0.3)), {"keep": 0, "agnostic": True}
     same = np.repeat(random_boxes(rng, 1, 1), 6, 1)
-    yield (same, np.linspace(0.9, 0.2, 6, dtype=np.float32)[None], np.asarray([[0, 0, 1, 1, 0, 2]]), np.float32(0.0), np.float32(0.5)), {}
+    low = np.float32(0.0), np.float32(0.5)
+    yield (same, np.linspace(0.9, 0.2, 6, dtype=np.float32)[None], np.asarray([[0, 0, 1, 1, 0, 2]]), *low), {}
     flat = random_boxes(rng, 1, 6) * np.asarray([1, 1, 1, 0], np.float32)
     yield (flat, np.ones((1, 6), np.float32), np.zeros((1, 6), np.int64), np.float32(0.1), np.float32(0.5)), {}
-    yield (random_boxes(rng, 2, 4), np.full((2, 4), -1, np.float32), np.zeros((2, 4), np.int64), np.float32(0.0), np.float32(0.5)), {}
+    yield (random_boxes(rng, 2, 4), np.full((2, 4), -1, np.float32), np.zeros((2, 4), np.int64), *low), {}

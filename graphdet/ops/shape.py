@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from graphdet.errors import BadAttribute, BakedDim, FrameMismatch, KindMismatch, ShapeMismatch
-from graphdet.ir.dims import Dim, DimLike, product
+from graphdet.errors import BadAttribute, BakedDim, ShapeMismatch
+from graphdet.ir.dims import Dim, DimLike, minimum, product
 from graphdet.ir.graph import Value
 from graphdet.ir.op import op
 from graphdet.ir.signature import TAKE_FROM_VALUE
@@ -31,14 +31,15 @@ def _(x: Type, *, shape: tuple[DimLike, ...]) -> Type:
     if x.dims[:1] == (BATCH,) and len(sizes) < len(shape) and _is_number(shape[0]):
         text = f"'x' is {x}: {shape[0]} is written for its batch {BATCH}, and -1 would join the images"
         raise BakedDim(text, help=TAKE_FROM_VALUE, about="shape")
-    rest = _quotient(product(x.dims), product(tuple(sizes)))
-    if rest is None or (len(sizes) == len(shape) and rest != 1):
+    whole, part = product(x.dims), product(tuple(sizes))
+    rest = _quotient(whole, part)
+    if rest is None if len(sizes) < len(shape) else whole != part:
         wanted = " ".join(str(d) for d in shape)
         baked = symbolic and len(sizes) == len(shape) and not any(d.symbols for d in sizes)
         kind = BakedDim if baked else ShapeMismatch
-        text = f"'x' is {x}: its {product(x.dims)} elements do not fit [{wanted}]"
+        text = f"'x' is {x}: its {whole} elements do not fit [{wanted}]"
         raise kind(text, help=TAKE_FROM_VALUE if baked else "", about="shape")
-    return x.with_dims(tuple(rest if d == -1 else d for d in shape))
+    return x.with_dims(tuple(rest if d == -1 and rest is not None else d for d in shape))
 
 
 BATCH = Dim.symbol("N")
@@ -49,7 +50,7 @@ def _is_number(size: DimLike) -> bool:
 
 
 def _quotient(whole: Dim, part: Dim) -> Dim | None:
-    """whole / part where that is exact for all sizes, else None."""
+    """The quotient where it is exact for all sizes, else None."""
     if part == 0:
         return None
     try:
@@ -67,6 +68,7 @@ reshape.onnx(lambda e, x, *, shape: e.Reshape(x, e.sizes(shape)))
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 4),), {"shape": (2, -1)}
     yield ((0, 4),), {"shape": (-1, 2, 2)}
+    yield ((0, 4),), {"shape": (0, 2, 2)}
 
 
 @op("T[*S] -> T[*R]")
@@ -92,6 +94,13 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 4, 5),), {"order": (0, 2, 3, 1)}
 
 
+def axis_of(axis: int, x: Type) -> int:
+    """The axis counted from the front. Raises BadAttribute for one that the value does not have."""
+    if not -x.rank <= axis < x.rank:
+        raise BadAttribute(f"there is no axis {axis}: the value is {x}")
+    return axis % x.rank
+
+
 @op("T[*S]* -> T[*S]")
 def concat(*xs: Value, axis: int) -> Value:
     """Join values along an axis; all other sizes and the meaning must agree."""
@@ -101,11 +110,8 @@ def concat(*xs: Value, axis: int) -> Value:
 @concat.infer
 def _(*xs: Type, axis: int) -> Type:
     first = xs[0]
-    k = axis % first.rank
+    k = axis_of(axis, first)
     for i, x in enumerate(xs[1:], 1):
-        if x.meaning != first.meaning:
-            kind = FrameMismatch if x.kind == first.kind else KindMismatch
-            raise kind(f"is {x.meaning}, expected {first.meaning} as operand 0 is", about=i)
         if x.dims[:k] != first.dims[:k] or x.dims[k + 1 :] != first.dims[k + 1 :]:
             raise ShapeMismatch(f"is {x}, expected {first} as operand 0 is; only axis {axis} may differ", about=i)
     total = sum((x.dims[k] for x in xs), Dim.of(0))
@@ -154,20 +160,31 @@ def _(x: Type, *, key: Key) -> Type:
     for item, dim in zip(_items(key, x.rank), x.dims, strict=True):
         if isinstance(item, tuple):
             start, stop, step = item
-            low = _position(0 if start is None else start, dim)
-            high = dim if stop is None else _position(stop, dim)
-            dims.append((high - low + (step or 1) - 1) // (step or 1))
+            dims.append(_cut(start, stop, step, dim))
         elif dim.constant is not None and not -dim.constant <= item < dim.constant:
-            raise BadAttribute(f"{item} lies outside of an axis of {dim}: 'x' is {x}")
+            raise ShapeMismatch(f"{item} lies outside of an axis of {dim}: 'x' is {x}")
     return x.with_dims(tuple(dims))
 
 
+def _cut(start: DimLike | None, stop: DimLike | None, step: int | None, dim: Dim) -> Dim:
+    """How much of an axis a slice takes: none where it stops before it starts."""
+    stride = 1 if step is None else step
+    if stride < 1:
+        raise BadAttribute(f"a step of {step} in [...]; steps are positive", about="key")
+    first = 0 if start is None else start
+    high = dim if stop is None else _position(stop, dim)
+    low = (
+        first if first in range(stride) else minimum(_position(first, dim), high)
+    )  # rounding up forgives less than a step
+    return (high - low + stride - 1) // stride
+
+
 def _position(at: DimLike, dim: Dim) -> Dim:
+    """A slice's bound counted from the front, within the axis."""
     place = Dim.of(at)
-    negative = place.constant is not None and place.constant < 0
-    if place.constant is not None and dim.constant is not None:
-        return Dim.of(max(0, dim.constant + place.constant) if negative else min(place.constant, dim.constant))
-    return dim + place if negative else place
+    if place.constant is not None and place.constant < 0:
+        return dim - minimum(-place, dim)
+    return minimum(place, dim)
 
 
 def _slices(key: Key, rank: int) -> tuple[Any, ...]:
@@ -182,7 +199,11 @@ index.torch(lambda t, x, *, key: x[_slices(key, x.dim())])
 def _(e: Any, x: Any, *, key: Key) -> Any:
     end = np.iinfo(np.int64).max
     items = _items(key, e.type(x).rank)
-    cuts = [(i, *(item if isinstance(item, tuple) else (item, item + 1 or end, 1))) for i, item in enumerate(items) if item != (None, None, None)]
+    cuts = [
+        (i, *(item if isinstance(item, tuple) else (item, item + 1 or end, 1)))
+        for i, item in enumerate(items)
+        if item != (None, None, None)
+    ]
     if cuts:
         starts = e.sizes(tuple(s or 0 for _, s, _, _ in cuts))
         stops = e.sizes(tuple(end if s is None else s for _, _, s, _ in cuts))
@@ -197,6 +218,8 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 6, 4),), {"key": ((None, None, None), (1, -1, None))}
     yield ((2, 6, 4),), {"key": ("...", 3)}
     yield ((2, 6, 4),), {"key": ("...", -1)}
+    yield ((2, 6, 4),), {"key": ((None, 100, None), (-9, None, 2), (3, 1, None))}
+    yield ((3, 6, 4),), {"key": ((-2, None, None), (2, 5, None), (1, -1, 2))}
 
 
 @op("T[*S D], i64[N K] -> T[N K D]")
@@ -207,14 +230,24 @@ def gather_rows(x: Value, index: Value) -> Value:
 
 @gather_rows.infer
 def _(x: Type, index: Type) -> Type:
+    if x.rank not in (2, 3):
+        raise ShapeMismatch(f"is {x} with {x.rank} dims, expected T[R D] or T[N R D]", about=0)
     if x.rank == 3 and x.dims[0] != index.dims[0]:
         raise ShapeMismatch(f"has rows of {index.dims[0]} images, expected {x.dims[0]} as 'x' has", about=1)
     return x.with_dims((*index.dims, x.dims[-1]))
 
 
 gather_rows.reference(lambda x, index: x[index] if x.ndim == 2 else np.take_along_axis(x, index[..., None], 1))
-gather_rows.torch(lambda t, x, index: x[index] if x.dim() == 2 else t.gather(x, 1, index[..., None].expand(-1, -1, x.shape[-1])))
-gather_rows.onnx(lambda e, x, index: e.Gather(x, index, axis=0) if e.type(x).rank == 2 else e.GatherND(x, e.Unsqueeze(index, e.sizes((-1,))), batch_dims=1))
+gather_rows.torch(
+    lambda t, x, index: x[index] if x.dim() == 2 else t.gather(x, 1, index[..., None].expand(-1, -1, x.shape[-1]))
+)
+gather_rows.onnx(
+    lambda e, x, index: (
+        e.Gather(x, index, axis=0)
+        if e.type(x).rank == 2
+        else e.GatherND(x, e.Unsqueeze(index, e.sizes((-1,))), batch_dims=1)
+    )
+)
 gather_rows.native("gather_rows")
 
 

@@ -31,6 +31,8 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, images: Sequence[Path | Array], /) -> list[Detections]:
         """One `Detections` per image."""
+        if not images:
+            return []
         ready = prepare(images, self.variant.preprocess)
         inputs = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry}
         found = self.module(**{k: torch.from_numpy(v) for k, v in inputs.items() if k in self.graph.inputs})

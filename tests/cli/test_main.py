@@ -15,7 +15,7 @@ from graphdet.cli import main as cli
 from graphdet.errors import BadInput
 from tests.cli.conftest import Run, document
 
-VERBS = ("compile", "demo", "diff", "docs", "doctor", "explain", "import", "run", "show", "test", "zoo")
+VERBS = ("compile", "demo", "diff", "docs", "doctor", "explain", "import", "run", "show", "test", "train", "zoo")
 HEAVY = ("numpy", "torch", "onnx", "onnxruntime", "cv2", "openvino", "rich", "networkx", "pycocotools", "safetensors")
 
 

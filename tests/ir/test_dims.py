@@ -13,7 +13,11 @@ from graphdet.ir.dims import Dim, minimum, parse_dim, product
 H, W, N = Dim.symbol("H", 32), Dim.symbol("W", 32), Dim.symbol("N")
 NAMES = {"H": H, "W": W, "N": N}
 SIZES = st.fixed_dictionaries(
-    {"H": st.integers(1, 40).map(lambda k: 32 * k), "W": st.integers(1, 40).map(lambda k: 32 * k), "N": st.integers(1, 9)}
+    {
+        "H": st.integers(1, 40).map(lambda k: 32 * k),
+        "W": st.integers(1, 40).map(lambda k: 32 * k),
+        "N": st.integers(1, 9),
+    }
 )
 LEAVES = st.one_of(st.sampled_from(["H", "W", "N"]), st.integers(-9, 40).map(str))
 EXPRESSIONS = st.recursive(

@@ -1,7 +1,8 @@
-"""The words of every mistake a detector's author can make: one user file a mistake in `golden/errors`, its text beside it."""
+"""The words of the mistakes that authors make: one user file a mistake in `golden/errors`, its text beside it."""
 
 from __future__ import annotations
 
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,8 @@ WITHOUT_PLACE = {"unknown_variant"}  # a name, which may come from a command lin
 def text_of(file: Path) -> str:
     with pytest.raises(GdError) as caught:
         runpy.run_path(str(file), run_name="user")
-    return f"{caught.value}\n"
+    # the lines of the zoo move
+    return re.sub(r"^(  (?!errors/)\S+\.py):\d+$", r"\1:…", f"{caught.value}\n", flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

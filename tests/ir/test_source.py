@@ -1,4 +1,4 @@
-"""Places: the caret stands under the expression or its operand, on one line or several, and shared parts show their caller."""
+"""Places: the caret stands under the expression or its operand, and shared parts show their caller."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def run(source: str, name: str = "user.py", **names: Any) -> Places:
 def machinery() -> dict[str, Any]:
     """A caller of `here` whose frames are skipped, as an op's are."""
     scope: dict[str, Any] = {"here": here, "__name__": "graphdet.ops.fake"}
-    exec("def f(*a, **k): return here()\nclass V:\n    __add__ = lambda self, other: here()\n    __getitem__ = lambda self, key: here()\n", scope)
+    methods = "".join(f"    {name} = lambda *_: here()\n" for name in ("__add__", "__getitem__"))
+    exec(f"def f(*a, **k): return here()\nclass V:\n{methods}", scope)
     return {"f": scope["f"], "v": scope["V"]()}
 
 
@@ -88,7 +89,12 @@ def test_place_names_the_last_folder_alone() -> None:
 def test_a_part_in_another_file_shows_its_caller() -> None:
     inner: dict[str, Any] = {"__name__": "part", **machinery()}
     text = "def part(x):\n    return f(x)\n"
-    linecache.cache["/somewhere/parts/part.py"] = (len(text), None, text.splitlines(keepends=True), "/somewhere/parts/part.py")
+    linecache.cache["/somewhere/parts/part.py"] = (
+        len(text),
+        None,
+        text.splitlines(keepends=True),
+        "/somewhere/parts/part.py",
+    )
     exec(compile(text, "/somewhere/parts/part.py", "exec"), inner)
     shown = render(run("part(1)", part=inner["part"]), 0).splitlines()
     assert shown[0] == "  parts/part.py:2"

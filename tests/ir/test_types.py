@@ -12,7 +12,9 @@ from graphdet.ir.dims import Dim
 from graphdet.ir.types import DTYPES, FORMATS, FRAMES, Type, boxes, dtype_name, numpy_dtype, parse_type, tensor
 
 NAMES = {"N": Dim.symbol("N"), "H": Dim.symbol("H", 32)}
-DIMS = st.lists(st.sampled_from([Dim.of(0), Dim.of(80), NAMES["N"], NAMES["H"] // 8, NAMES["N"] * NAMES["H"] + 3]), max_size=4)
+DIMS = st.lists(
+    st.sampled_from([Dim.of(0), Dim.of(80), NAMES["N"], NAMES["H"] // 8, NAMES["N"] * NAMES["H"] + 3]), max_size=4
+)
 MEANINGS = st.one_of(
     st.sampled_from(["tensor", "logits", "scores", "labels"]).map(lambda kind: (kind, "", "")),
     st.tuples(st.just("boxes"), st.sampled_from(FORMATS), st.sampled_from(FRAMES)),
@@ -49,7 +51,19 @@ def test_misspelt_words_get_a_suggestion() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "f32", "f33[N]", "f32[N", "boxes<xyxy,net>", "cats f32[N]", "boxes<xyxy,moon> f32[N 4]", "boxes<a,b,c> f32[4]", "boxes f32[4]", "scores<net> f32[4]"]
+    "text",
+    [
+        "",
+        "f32",
+        "f33[N]",
+        "f32[N",
+        "boxes<xyxy,net>",
+        "cats f32[N]",
+        "boxes<xyxy,moon> f32[N 4]",
+        "boxes<a,b,c> f32[4]",
+        "boxes f32[4]",
+        "scores<net> f32[4]",
+    ],
 )
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a type"):

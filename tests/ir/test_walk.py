@@ -93,7 +93,9 @@ def test_hash_sees_attributes_constants_and_names() -> None:
     def change(old: Node, builder: Builder) -> None:
         if old is node:
             attributes = {**old.attributes, "eps": 1e-3}
-            made = Node.make(old.op, tuple(v and builder.get(v) for v in old.inputs), attributes, (old.outputs[0].type,))
+            made = Node.make(
+                old.op, tuple(v and builder.get(v) for v in old.inputs), attributes, (old.outputs[0].type,)
+            )
             builder.nodes.append(made)
             builder.now[old.outputs[0]] = made.outputs[0]
         else:
@@ -151,4 +153,8 @@ def test_uses_and_sizes() -> None:
     made = graph()
     stem = made.taps["stem"]
     assert [n.name for n, _ in made.uses[stem]].count("conv2d") == 2
-    assert made.bytes_of_params() == sum(4 * p.type.dims[0].evaluate({}) * (27 if "stem.conv" in n else 1) for n, p in made.params.items() if n.startswith("stem") and p.type.dims) + 4 + 4 * (3 * 36 + 3 + 16 + 4)
+    assert made.bytes_of_params() == sum(
+        4 * p.type.dims[0].evaluate({}) * (27 if "stem.conv" in n else 1)
+        for n, p in made.params.items()
+        if n.startswith("stem") and p.type.dims
+    ) + 4 + 4 * (3 * 36 + 3 + 16 + 4)

@@ -18,9 +18,13 @@ def tiny(image: Image, *, width: int = 4, classes: int = 3) -> Detector:
     points = ops.point_grid(features, stride=features.stride)
     boxes = ops.decode_points(points, raw)
     scores = ops.sigmoid(logits)
-    found = ops.nms(boxes, ops.best(scores), ops.best_index(scores), setting("score_threshold", 0.1), setting("iou_threshold", 0.5))
+    found = ops.nms(
+        boxes, ops.best(scores), ops.best_index(scores), setting("score_threshold", 0.1), setting("iou_threshold", 0.5)
+    )
     truth = image.truth
-    label, _, overlap = ops.match_simota(points, boxes, logits, ops.best(logits), truth.boxes, truth.labels, truth.count)
+    label, _, overlap = ops.match_simota(
+        points, boxes, logits, ops.best(logits), truth.boxes, truth.labels, truth.count
+    )
     wanted = ops.one_hot(label, classes=classes)
     return Detector(
         Found(ops.to_image(found[0], image.geometry), *found[1:]),

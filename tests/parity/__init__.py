@@ -1,0 +1,1 @@
+"""Detectors against the figures that the reference implementation recorded."""

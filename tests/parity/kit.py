@@ -34,7 +34,9 @@ def weights(case: Mapping[str, Any], graph: Graph) -> dict[str, Array]:
     for name, shape, kind in case["parameters"]:
         leaf = name.rsplit(".", 1)[-1]
         if kind == "p" or leaf in ("running_mean", "running_var"):
-            values[name] = _fill(leaf, generator(name, case["seed"]).standard_normal(tuple(shape), dtype=np.float32), case["gain"])
+            values[name] = _fill(
+                leaf, generator(name, case["seed"]).standard_normal(tuple(shape), dtype=np.float32), case["gain"]
+            )
     return values
 
 
@@ -73,7 +75,12 @@ def truth(case: Mapping[str, Any]) -> tuple[Array, Array, Array]:
         stream, k = generator(f"truth.{i}", case["seed"]), case["counts"][i % len(case["counts"])]
         cx, cy = stream.uniform(0.2, 0.8, k) * w, stream.uniform(0.2, 0.8, k) * h
         bw, bh = stream.uniform(0.1, 0.5, k) * w, stream.uniform(0.1, 0.5, k) * h
-        sides = [np.clip(cx - bw / 2, 0, w - 8), np.clip(cy - bh / 2, 0, h - 8), np.clip(cx + bw / 2, 8, w), np.clip(cy + bh / 2, 8, h)]
+        sides = [
+            np.clip(cx - bw / 2, 0, w - 8),
+            np.clip(cy - bh / 2, 0, h - 8),
+            np.clip(cx + bw / 2, 8, w),
+            np.clip(cy + bh / 2, 8, h),
+        ]
         boxes[i, :k] = np.stack(sides, 1)
         labels[i, :k] = stream.integers(0, case["num_classes"], k)
         count[i] = k
@@ -83,8 +90,8 @@ def truth(case: Mapping[str, Any]) -> tuple[Array, Array, Array]:
 def inputs(case: Mapping[str, Any], phase: str) -> dict[str, Array]:
     """Graph inputs of a case.
 
-    The recorded training runs declared the whole padded input as each image's padded shape, which is what the reference's valid
-    flags read; its evaluation runs clip to the unpadded shape.
+    The recorded training runs declared the whole padded input as each image's padded shape, which is what the
+    reference's valid flags read; its evaluation runs clip to the unpadded shape.
     """
     boxes, labels, count = truth(case)
     n = len(case["valid"])

@@ -17,7 +17,7 @@ from graphdet.train.batch import Batches, Remembered, batch_inputs, prefetched
 SPEC = Preprocess(size=(64, 96), pad=114.0)
 
 
-def blocks(boxes: list[tuple[int, int, int, int]], size: tuple[int, int] = (64, 96), crowd: tuple[int, ...] = ()) -> Sample:
+def blocks(boxes: list[tuple[int, ...]], size: tuple[int, int] = (64, 96), crowd: tuple[int, ...] = ()) -> Sample:
     """A grey image with a white block at every box."""
     image = np.full((*size, 3), 60, np.uint8)
     for x1, y1, x2, y2 in boxes:
@@ -33,7 +33,9 @@ def white_box(image: Array) -> tuple[float, ...]:
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-@pytest.mark.parametrize("transform", [Flip(1, 0), Flip(0, 1), Flip(1, 1), Jitter(1.0), Rescale(1.0), Rescale(1.0, 1.2, 1.4)])
+@pytest.mark.parametrize(
+    "transform", [Flip(1, 0), Flip(0, 1), Flip(1, 1), Jitter(1.0), Rescale(1.0), Rescale(1.0, 1.2, 1.4)]
+)
 def test_boxes_move_with_the_pixels(transform: Transform) -> None:
     sample = blocks([(30, 20, 60, 41)])
     for seed in range(12):
@@ -71,7 +73,11 @@ def test_no_objects(transform: Transform) -> None:
 
 
 def test_inputs_are_the_engines_and_truth_is_padded() -> None:
-    samples = [blocks([(10, 10, 20, 30)], (128, 96)), blocks([]), blocks([(1, 2, 3, 4), (5, 6, 7, 8), (0, 0, 9, 9)], crowd=(1,))]
+    samples = [
+        blocks([(10, 10, 20, 30)], (128, 96)),
+        blocks([]),
+        blocks([(1, 2, 3, 4), (5, 6, 7, 8), (0, 0, 9, 9)], crowd=(1,)),
+    ]
     inputs = batch_inputs(samples, SPEC)
     ready = prepare([s.image for s in samples], SPEC)
     assert np.array_equal(inputs["pixels"], ready.pixels)
@@ -99,6 +105,7 @@ class Numbered:
         return self.count
 
     def sample(self, index: int) -> Sample:
+        """An image of one grey."""
         return Sample(np.full((64, 96, 3), index, np.uint8), index + 1, (64, 96), blocks([]).truth)
 
 

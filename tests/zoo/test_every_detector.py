@@ -8,7 +8,7 @@ import re
 import pytest
 
 from graphdet.errors import UnknownName
-from graphdet.ir import trace, verify
+from graphdet.ir import Dim, trace, verify
 from graphdet.ir.op import TRAIN
 from graphdet.zoo import get, variants
 from tests.test_budget import code_lines
@@ -36,7 +36,7 @@ def test_detections_are_typed(name: str) -> None:
     assert found["scores"].meaning == "scores"
     assert found["labels"].dtype == found["count"].dtype == "i64"
     batch, rows = found["scores"].dims
-    assert found["boxes"].dims == (batch, rows, 4)
+    assert found["boxes"].dims == (batch, rows, Dim.of(4))
     assert found["labels"].dims == (batch, rows)
     assert found["count"].dims == (batch,)
 

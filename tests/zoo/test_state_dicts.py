@@ -1,4 +1,4 @@
-"""Parameter names, shapes and what is trained equal the reference's, for every configuration of the families that exist."""
+"""Parameter names, shapes and what is trained equal the reference's, for every configuration of our families."""
 
 from __future__ import annotations
 

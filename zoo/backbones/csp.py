@@ -36,13 +36,14 @@ def csp_darknet(pixels: Value, *, depth: float, width: float, block: Block) -> l
             x = block("0", x, out, stride=2)
             if stage == 4:
                 x = spatial_pyramid("1", x, out)
-            x = csp_layer("2" if stage == 4 else "1", x, out, count=max(round(count * depth), 1), shortcut=shortcut, block=block)
+            repeats = max(round(count * depth), 1)
+            x = csp_layer("2" if stage == 4 else "1", x, out, count=repeats, shortcut=shortcut, block=block)
         features.append(x)
     return features[1:]
 
 
 def focus(x: Value) -> Value:
-    """Space to depth: the four pixels of every 2x2 block become channels (top left, bottom left, top right, bottom right)."""
+    """Space to depth: the pixels of a 2x2 block become channels (top left, bottom left, top right, bottom right)."""
     return ops.concat(*(x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)), axis=1)
 
 

@@ -15,8 +15,9 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 class ResNet:
     """A residual network as detectors use it: batch norm keeps its stored statistics in training.
 
-    caffe: a bottleneck strides in its first 1x1 convolution (the original networks) instead of its 3x3 one, and batch norm learns
-    nothing · frozen: how many stages, counted from the stem, learn nothing · groups, group_width: ResNeXt's cardinality and width.
+    caffe: a bottleneck strides in its first 1x1 convolution (the original networks) instead of its 3x3 one, and batch
+    norm learns nothing · frozen: how many stages, counted from the stem, learn nothing · groups, group_width: ResNeXt's
+    cardinality and width.
     """
 
     depth: int = 50

@@ -12,7 +12,8 @@ from graphdet.ir import Value, scope
 def fpn(features: Sequence[Value], width: int = 256, *, extra: int = 0) -> list[Value]:
     """Levels of equal width, finest first: lateral 1x1 convolutions, a top-down path, 3x3 convolutions.
 
-    extra: coarser levels by strided 3x3 convolutions, the first of them from the last feature itself (RetinaNet's P6, P7).
+    extra: coarser levels by strided 3x3 convolutions, the first of them from the last feature itself (RetinaNet's P6,
+    P7).
     """
     with scope("lateral_convs"):
         lateral = [_conv(i, c, width, size=1) for i, c in enumerate(features)]

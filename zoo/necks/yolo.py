@@ -1,4 +1,4 @@
-"""The path-aggregation neck of YOLOX: a top-down and a bottom-up path of CSP layers (Liu et al. 2018, arXiv:1803.01534)."""
+"""The neck of YOLOX: a top-down and a bottom-up path of CSP layers (Liu et al. 2018, PANet, arXiv:1803.01534)."""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ def execute(
 ) -> dict[Value, Array]:
     """Compute graph outputs (or the given values): a table from Value to array.
 
-    Inputs by name, parameters by full name; a setting that is left out takes its default. Raises BadInput for a missing or misshapen
-    input, BadWeights for a missing parameter, NotLowerable for an op without a reference.
+    Inputs by name, parameters by full name; a setting that is left out takes its default. Raises BadInput for a missing
+    or misshapen input, BadWeights for a missing parameter, NotLowerable for an op without a reference.
     """
     wanted = tuple(graph.outputs.values() if values is None else values)
     needed = cone(wanted)
@@ -113,7 +113,7 @@ def _leaf(node: Node, inputs: Mapping[str, Array], params: Mapping[str, Array]) 
 
 
 def op_graph(op: Any, operands: Iterable[Any], attributes: Mapping[str, Any]) -> tuple[Graph, dict[str, Array]]:
-    """A graph of one op over the given arrays (None: absent operand), and its inputs: what registry tests run on each backend."""
+    """A graph of one op over the given arrays (None: absent operand), and its inputs: tests run it on each backend."""
     from graphdet.ir.trace import graph_input
     from graphdet.ir.types import Type, dtype_name
 

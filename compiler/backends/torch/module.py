@@ -27,7 +27,8 @@ from graphdet.records import Array
 def to_module(graph: Graph, params: Mapping[str, Array] | None = None, *, taps: bool = False) -> fx.GraphModule:
     """The graph as a module, with the given parameter values (by default the declared initial ones).
 
-    taps: also return the graph's tapped values. Raises NotLowerable for ops without a PyTorch form, BadWeights for a missing parameter.
+    taps: also return the graph's tapped values. Raises NotLowerable for ops without a PyTorch form, BadWeights for a
+    missing parameter.
     """
     graph = expand(graph, lambda op: "torch" in op.rules)
     outputs = {**graph.outputs, **(graph.taps if taps else {})}
@@ -38,7 +39,9 @@ def to_module(graph: Graph, params: Mapping[str, Array] | None = None, *, taps: 
         lowering.add(node)
     lowering.program.output({name: lowering.values[value] for name, value in outputs.items()})
     module = fx.GraphModule(root, lowering.program, class_name=graph.name)
-    module._non_persistent_buffers_set |= root._non_persistent_buffers_set  # GraphModule copies buffers as persistent ones
+    module._non_persistent_buffers_set |= (
+        root._non_persistent_buffers_set
+    )  # GraphModule copies buffers as persistent ones
     return module
 
 
@@ -162,5 +165,3 @@ def load_weights(module: nn.Module, weights: Mapping[str, Array]) -> None:
     expected = {k: tuple(v.shape) for k, v in module.state_dict().items()}
     matched = match_names(expected, weights)
     module.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in matched.items()})
-
-

@@ -25,7 +25,10 @@ class TorchSegment:
 
 
 def open_segment(blob: bytes, *, threads: int | None = None) -> TorchSegment:
-    """Parse the graph and build its module. `threads` sets PyTorch's number of threads, which is one for the process."""
+    """Parse the graph and build its module.
+
+    `threads` sets PyTorch's number of threads, which is one for the process.
+    """
     length = int.from_bytes(blob[:8], "little")
     if length > len(blob) - 8:
         raise CorruptArtefact("the torch segment is shorter than its graph text")

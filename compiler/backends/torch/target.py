@@ -1,4 +1,4 @@
-"""PyTorch as an engine: the artefact holds the typed graph and its weights, which become a module when the engine is opened."""
+"""PyTorch as an engine: the artefact holds the typed graph and its weights, which become a module when it is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from graphdet.runtime.artefact import pack_arrays
 
 
 def build(graph: Graph, params: Mapping[str, Array]) -> bytes:
-    """Length of the graph text (8 bytes, little endian), the text, then parameters and constants in safetensors layout."""
+    """Length of the graph text (8 bytes, little endian), the text, then parameters and constants as safetensors."""
     text = to_text(graph).encode()
     return len(text).to_bytes(8, "little") + text + pack_arrays({**params, **arrays_of(graph)})
 

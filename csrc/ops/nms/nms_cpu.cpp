@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/parallel.h"
 #include "core/rank.h"
 #include "ops/nms/nms.h"
 
@@ -28,7 +30,7 @@ struct Kept {
 };
 
 // Does any kept box in [begin, end) overlap `box` by more than `limit`?
-bool overlaps(const Kept& kept, std::int64_t begin, std::int64_t end, const Box& box, float limit) {
+GD_CLONES bool overlaps(const Kept& kept, std::int64_t begin, std::int64_t end, const Box& box, float limit) {
     for (std::int64_t from = begin; from < end; from += kBlock) {
         const std::int64_t to = std::min(end, from + kBlock);
         std::int32_t hits = 0;
@@ -69,7 +71,7 @@ struct Image {
     const std::int64_t* labels;
 };
 
-struct Result {
+struct Output {
     float* boxes;
     float* scores;
     std::int64_t* labels;
@@ -104,7 +106,7 @@ void assign_buckets(const Image& image, std::int64_t n, bool agnostic, const Scr
 }
 
 std::int64_t suppress(const Image& image, std::int64_t n, const Nms& args, std::int64_t room, const Scratch& s,
-                      const Result& out) {
+                      const Output& out) {
     std::int64_t count = 0;
     for (std::int64_t rank = 0; rank < n && count < room; ++rank) {
         const std::int64_t i = index_of(s.order[rank]), first = s.bucket[rank];
@@ -134,19 +136,22 @@ Status plan(const Nms& args, Plan& plan) {
     plan.add(DType::f32, {images, m});
     plan.add(DType::i64, {images, m});
     plan.add(DType::i64, {images});
-    plan.workspace = Scratch::need(k);
+    plan.workspace = Scratch::need(k) * static_cast<std::size_t>(std::clamp<std::int64_t>(images, 1, threads()));
     return Status();
 }
 
 Status launch(const Nms& args, const TensorView* outputs, Workspace workspace) {
     Plan needed;
     GD_CHECK(plan(args, needed));
-    GD_CHECK(fits("nms", needed, outputs, workspace));
     const std::int64_t images = args.boxes.dims[0], k = args.boxes.dims[1], m = needed.outputs[1].dims[1];
-    const Scratch scratch(workspace, k);
-    for (std::int64_t n = 0; n < images; ++n) {
+    needed.workspace = Scratch::need(k);  // more only serves more threads
+    GD_CHECK(fits("nms", needed, outputs, workspace));
+    const int slots = workspace.slots(Scratch::need(k));
+    parallel_for(images, 1, slots, [&](std::int64_t n, std::int64_t /*end*/, int slot) {
+        Workspace mine = workspace.part(slot, Scratch::need(k));
+        const Scratch scratch(mine, k);
         const Image image = {args.boxes.f32() + 4 * n * k, args.scores.f32() + n * k, args.labels.i64() + n * k};
-        const Result out = {outputs[0].f32_out() + 4 * n * m, outputs[1].f32_out() + n * m,
+        const Output out = {outputs[0].f32_out() + 4 * n * m, outputs[1].f32_out() + n * m,
                             outputs[2].i64_out() + n * m};
         const std::int64_t candidates = rank_candidates(image, k, args.score_threshold, scratch.order);
         assign_buckets(image, candidates, args.agnostic, scratch);
@@ -155,7 +160,7 @@ Status launch(const Nms& args, const TensorView* outputs, Workspace workspace) {
         std::fill(out.scores + count, out.scores + m, 0.0F);
         std::fill(out.labels + count, out.labels + m, std::int64_t{-1});
         outputs[3].i64_out()[n] = count;
-    }
+    });
     return Status();
 }
 

@@ -4,6 +4,8 @@
 
 #include "core/activation.h"
 #include "core/check.h"
+#include "core/dispatch.h"
+#include "core/parallel.h"
 #include "core/rank.h"
 #include "ops/select_top/select_top.h"
 
@@ -61,7 +63,7 @@ class Top {
     float cut_;
 };
 
-bool any_above(const float* x, std::int64_t n, float bound) {
+GD_CLONES bool any_above(const float* x, std::int64_t n, float bound) {
     std::int32_t hits = 0;
     for (std::int64_t i = 0; i < n; ++i) hits += x[i] > bound ? 1 : 0;
     return hits > 0;
@@ -95,21 +97,24 @@ Status plan(const SelectTop& args, Plan& plan) {
     plan.add(DType::f32, rows);
     plan.add(DType::i64, rows);
     plan.add(DType::i64, rows);
-    plan.workspace = k > 0 ? Workspace::need<RankKey>(capacity(k, entries)) : 0;
+    const std::int64_t parts = std::clamp<std::int64_t>(rows[0], 1, threads());
+    plan.workspace = k > 0 ? Workspace::need<RankKey>(capacity(k, entries)) * static_cast<std::size_t>(parts) : 0;
     return Status();
 }
 
 Status launch(const SelectTop& args, const TensorView* outputs, Workspace workspace) {
     Plan needed;
     GD_CHECK(plan(args, needed));
-    GD_CHECK(fits("select_top", needed, outputs, workspace));
     const std::int64_t images = args.scores.dims[0], classes = args.scores.dims[2];
     const std::int64_t entries = args.scores.dims.count(1, 3), k = needed.outputs[0].dims[1];
+    const std::int64_t room = capacity(k, entries);
+    const std::size_t part = Workspace::need<RankKey>(room);
+    needed.workspace = k > 0 ? part : 0;  // more only serves more threads
+    GD_CHECK(fits("select_top", needed, outputs, workspace));
     if (images == 0 || k == 0) return Status();
 
-    const std::int64_t room = capacity(k, entries);
-    auto* keys = workspace.take<RankKey>(room);
-    for (std::int64_t n = 0; n < images; ++n) {
+    parallel_for(images, 1, workspace.slots(part), [&](std::int64_t n, std::int64_t /*end*/, int slot) {
+        auto* keys = workspace.part(slot, part).take<RankKey>(room);
         Top top(keys, room, k, args.threshold);
         scan(args.scores.f32() + n * entries, entries, args.activation, top);
         const std::int64_t survivors = top.finish();
@@ -123,7 +128,7 @@ Status launch(const SelectTop& args, const TensorView* outputs, Workspace worksp
             labels[i] = flat % classes;
             index[i] = flat / classes;
         }
-    }
+    });
     return Status();
 }
 

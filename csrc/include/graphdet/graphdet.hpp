@@ -1,0 +1,116 @@
+// graphdet: run a compiled detector (`.gdet` file) from C++17.
+//
+//   auto engine = graphdet::Engine::load("yolox.gdet");
+//   if (!engine) return fail(engine.status().message());
+//   auto found = engine->detect(graphdet::ImageView{pixels, height, width});
+//   if (!found) return fail(found.status().message());
+//   for (const graphdet::Detection& one : found->objects) use(one.box, one.score, engine->name(one.label));
+//
+// Results equal those of the Python engine bit for bit, given the same pixels, batch and number of threads.
+// Nothing throws. Standard-library types cross the border, so build with the same compiler family and standard library
+// as the library; where that cannot be, use graphdet_c.h.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graphdet/status.hpp"
+
+#if defined(_WIN32)
+#define GRAPHDET_API
+#else
+#define GRAPHDET_API __attribute__((visibility("default")))
+#endif
+
+namespace graphdet {
+
+enum class Order : std::uint8_t { bgr, rgb };
+
+// Pixels of one image, uint8, channels last, owned by the caller and only read. They must stay as they are until the
+// call that takes the view returns.
+struct ImageView {
+    const std::uint8_t* data = nullptr;
+    std::int64_t height = 0;     // pixels, >= 1
+    std::int64_t width = 0;      // pixels, >= 1
+    int channels = 3;            // 1: gray, 3: colour, 4: colour and alpha, which is not read
+    std::int64_t row_bytes = 0;  // from one row to the next, at least width * channels; 0 = rows follow one another
+    Order order = Order::bgr;    // of the colour channels
+};
+
+// One object: box (x1, y1, x2, y2) in pixels of the original image, continuous coordinates; score in 0..1; label, an
+// index into `Engine::classes()`.
+struct Detection {
+    std::array<float, 4> box = {};
+    float score = 0.0F;
+    std::int64_t label = -1;
+};
+
+// Objects of one image of height x width pixels, best first.
+struct Detections {
+    std::vector<Detection> objects;
+    std::int64_t height = 0;
+    std::int64_t width = 0;
+};
+
+struct LoadOptions {
+    int threads = 0;  // CPU threads of the network; 0 leaves the number to the backend
+    int chunk = 8;    // images run at once where the file's batch is dynamic; >= 1
+};
+
+// Run-time thresholds, 0..1, in place of the file's own. One that the file does not have is an error.
+struct Thresholds {
+    std::optional<float> score;  // keep objects above this score
+    std::optional<float> iou;    // suppress boxes of one class that overlap more than this
+};
+
+// A compiled detector, ready to run. Moving it is cheap. `detect` may be called from several threads at once; each call
+// has its own buffers, which are kept for later calls. Buffers grow with the largest batch seen and are freed with the
+// engine.
+class GRAPHDET_API Engine {
+  public:
+    // Reads and checks the file, and compiles its network for this machine.
+    //
+    // Fails with missing_file, not_an_artefact, truncated_artefact, future_artefact, corrupt_artefact; backend_missing
+    // when this build lacks the file's target; precision_mismatch; bad_input for an option out of range.
+    static Result<Engine> load(const std::string& path, const LoadOptions& options = {});
+
+    // Detects objects in `count` images, which may differ in size. The result has one entry for each, in their order;
+    // no image is a normal input. Images of one chunk are padded to a common size where the file's size is dynamic.
+    //
+    // Fails with bad_image (the text has the image's number), bad_input, internal, out_of_memory.
+    Result<std::vector<Detections>> detect(const ImageView* images, std::size_t count,
+                                           const Thresholds& thresholds = {}) const;
+
+    // The same for one image.
+    Result<Detections> detect(const ImageView& image, const Thresholds& thresholds = {}) const;
+
+    // Class names by label.
+    [[nodiscard]] const std::vector<std::string>& classes() const;
+
+    // The class name of a label, or its number where the file has no name for it.
+    [[nodiscard]] std::string name(std::int64_t label) const;
+
+    // The detector's name, and the backend that the file was built for.
+    [[nodiscard]] const std::string& detector() const;
+    [[nodiscard]] const std::string& target() const;
+
+    class Impl;
+    explicit Engine(std::unique_ptr<Impl> impl);
+    Engine(Engine&&) noexcept;
+    Engine& operator=(Engine&&) noexcept;
+    ~Engine();
+
+  private:
+    std::unique_ptr<Impl> impl_;
+};
+
+// Version of the library, and the targets that this build can run ("openvino").
+GRAPHDET_API const char* version();
+GRAPHDET_API std::vector<std::string> backends();
+
+}  // namespace graphdet

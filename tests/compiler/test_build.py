@@ -1,0 +1,172 @@
+"""What `compile` returns: an artefact that can be written, read, inspected and run elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from graphdet import compiler
+from graphdet.compiler.build import canvas, static_size
+from graphdet.errors import BackendMissing, UnknownName
+from graphdet.ir.check import verify
+from graphdet.ir.detector import trace
+from graphdet.records import Array
+from graphdet.runtime import Engine, load, write_artefact
+from graphdet.runtime.artefact import Artefact, read_artefact
+from tests.compiler import tiny
+
+DOTS, ANCHORED = tiny.DETECTORS["dots"], tiny.DETECTORS["anchored"]
+TARGETS = ("openvino", "onnxruntime", "onnx", "torch")
+
+
+def build(variant: Any = DOTS, target: str = "onnxruntime", **options: Any) -> Artefact:
+    """A certified artefact with the usual weights."""
+    return compiler.compile(variant, tiny.weights(variant), target, **options)
+
+
+def outputs(engine: Engine, count: int = 1, **thresholds: float) -> dict[str, Array]:
+    """What an engine says of random inputs."""
+    arrays = tiny.inputs(count)
+    return engine.run(arrays["pixels"], arrays["size"], arrays["geometry"], **thresholds)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_round_trip_through_a_file(tmp_path: Path, target: str) -> None:
+    artefact = build(ANCHORED, target)
+    written = write_artefact(tmp_path / "x.gdet", artefact)
+    again = read_artefact(tmp_path / "x.gdet")
+    again.verify()
+    assert again.header == written
+    assert again.header.certificate == artefact.header.certificate
+    expected, found = outputs(Engine(artefact)), outputs(load(tmp_path / "x.gdet"))
+    assert expected["count"][0] > 0
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+@pytest.mark.parametrize("name", tiny.DETECTORS)
+def test_the_graph_can_be_read_back(name: str) -> None:
+    artefact = build(tiny.DETECTORS[name])
+    graph = compiler.graph_of(artefact)
+    verify(graph)
+    assert graph.hash == compiler.graph_of(build(tiny.DETECTORS[name])).hash
+    assert list(graph.outputs) == ["boxes", "scores", "labels", "count"]
+    assert not graph.params
+
+
+def test_two_builds_have_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_artefact(tmp_path / name, build(ANCHORED, batch=2))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_header() -> None:
+    header = build(batch="dynamic", size=(96, 64)).header
+    assert (header.detector, header.target, header.classes) == ("dots", "onnxruntime", tiny.CLASSES)
+    assert (header.input.batch, header.input.size) == (None, (96, 64))
+    assert header.thresholds == {"score_threshold": pytest.approx(0.3), "iou_threshold": pytest.approx(0.5)}
+    assert header.plan.memory["at"] == {"N": 1, "H": 96, "W": 64}
+
+
+def test_provenance_follows_graph_and_weights() -> None:
+    facts = build().header.provenance
+    assert facts["graph"] == trace(DOTS).hash
+    assert {"numpy", "onnxruntime", "torch"} <= set(facts["packages"])
+    weights = tiny.weights(DOTS)
+    assert build().header.provenance["weights"] == facts["weights"]
+    weights["predict.0.bias"] = weights["predict.0.bias"] + np.float32(1e-6)
+    assert compiler.compile(DOTS, weights, "onnxruntime", certified=False).header.provenance["weights"] != facts["weights"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", tiny.DETECTORS)
+def test_thresholds_are_inputs_of_the_run(name: str, target: str) -> None:
+    engine = Engine(build(tiny.DETECTORS[name], target))
+    usual = outputs(engine)
+    count = int(usual["count"][0])
+    middle = float(np.median(usual["scores"][0, :count]))
+    fewer = outputs(engine, score_threshold=middle)
+    assert 0 < int(fewer["count"][0]) < count
+    assert fewer["scores"][0, : int(fewer["count"][0])].min() > middle
+    assert int(outputs(engine, iou_threshold=0.05)["count"][0]) < count
+    assert int(outputs(engine, score_threshold=1.0)["count"][0]) == 0
+
+
+@pytest.mark.parametrize("name", tiny.DETECTORS)
+def test_all_targets_say_the_same(name: str) -> None:
+    found = {t: outputs(Engine(build(tiny.DETECTORS[name], t, batch="dynamic")), 3) for t in TARGETS}
+    for target in TARGETS[1:]:
+        np.testing.assert_array_equal(found[target]["count"], found["openvino"]["count"])
+        np.testing.assert_allclose(found[target]["scores"], found["openvino"]["scores"], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [{"batch": 1}, {"batch": "dynamic", "size": "dynamic"}], ids=str)
+@pytest.mark.parametrize("name", tiny.DETECTORS)
+def test_portable_onnx_runs_without_graphdet(name: str, shape: dict[str, Any]) -> None:
+    """One standard model: pixels and thresholds in, detections in image pixels out."""
+    artefact = build(tiny.DETECTORS[name], "onnx", **shape)
+    blob = artefact.blob("segment:dense0")
+    model = onnx.load_from_string(blob)
+    onnx.checker.check_model(model, full_check=True)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
+    assert not model.functions
+    assert {n.domain for n in model.graph.node} <= {"", "ai.onnx"}
+
+    session = onnxruntime.InferenceSession(blob, providers=["CPUExecutionProvider"])
+    names = {i.name for i in session.get_inputs()}
+    assert {"pixels", "geometry", "score_threshold", "iou_threshold"} <= names <= {
+        "pixels", "size", "geometry", "score_threshold", "iou_threshold",
+    }  # fmt: skip
+    engine = Engine(artefact)
+    for score in (0.3, 0.5):
+        arrays = {**tiny.inputs(1), "score_threshold": np.float32(score), "iou_threshold": np.float32(0.5)}
+        fed = {k: np.asarray(v) for k, v in arrays.items() if k in names}
+        plain = dict(zip([o.name for o in session.get_outputs()], session.run(None, fed), strict=True))
+        expected = outputs(engine, score_threshold=score)
+        assert expected["count"][0] > 0
+        for key, value in artefact.header.plan.outputs.items():
+            np.testing.assert_array_equal(plain[value], expected[key])
+
+
+def test_uncertified_builds_say_so() -> None:
+    assert build(certified=False).header.certificate == {}
+
+
+def test_progress_is_told() -> None:
+    told: list[str] = []
+    build(progress=told.append)
+    assert told[0] == "trace"
+    assert told[-3:] == ["partition", "build", "certify"]
+
+
+def test_explain_tells_every_pass() -> None:
+    explained = compiler.explain(DOTS)
+    assert [r.name for r in explained.passes][:3] == ["bind_params", "bind_dims", "drop_dead"]
+    fused = next(r for r in explained.passes if r.name == "fuse_conv_norm")
+    assert fused.changed == 3
+    assert fused.as_dict()["rewrites"] == 3
+    assert fused.after < next(r for r in explained.passes if r.name == "dedupe").before
+
+
+def test_unknown_targets_and_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownName, match="openvin"):
+        build(target="openvin")
+
+    def absent(*_: object) -> bytes:
+        raise ModuleNotFoundError("no module", name="onnx")
+
+    monkeypatch.setattr("graphdet.compiler.backends.onnx.emit.emit", absent)
+    with pytest.raises(BackendMissing, match="needs the package 'onnx'"):
+        build()
+
+
+def test_sizes() -> None:
+    assert canvas(DOTS) == (64, 96)
+    assert static_size(DOTS, None) == (64, 96)
+    assert static_size(DOTS, "dynamic") is None
+    assert static_size(DOTS, (32, 32)) == (32, 32)
