@@ -25,7 +25,9 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
     """The options of every benchmark."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of a table."),
-        click.option("--out", type=click.Path(path_type=Path), help="Result file; by default benchmarks/results/<name>.json."),
+        click.option(
+            "--out", type=click.Path(path_type=Path), help="Result file; by default benchmarks/results/<name>.json."
+        ),
     ):
         function = option(function)
     return function
@@ -34,7 +36,11 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, versions."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -68,8 +74,8 @@ def _ticks() -> tuple[int, int, int]:
 def watched(noise: dict[str, Any]) -> Iterator[None]:
     """Fill `noise` with how busy the machine was meanwhile.
 
-    own: processor seconds of this process and its children · idle, stolen, others: shares of the machine's time · quiet: whether others
-    used less than a tenth.
+    own: processor seconds of this process and its children · idle, stolen, others: shares of the machine's time ·
+    quiet: whether others used less than a tenth.
     """
     start, own, wall = _ticks(), os.times(), time.perf_counter()
     yield
@@ -79,7 +85,13 @@ def watched(noise: dict[str, Any]) -> Iterator[None]:
     idle, stolen = (now[1] - start[1]) / whole, (now[2] - start[2]) / whole
     busy = used * os.sysconf("SC_CLK_TCK") / whole
     others = max(0.0, 1 - idle - busy)
-    noise.update(seconds=round(seconds, 2), own=round(used, 2), idle=round(idle, 3), stolen=round(stolen, 3), others=round(others, 3))
+    noise.update(
+        seconds=round(seconds, 2),
+        own=round(used, 2),
+        idle=round(idle, 3),
+        stolen=round(stolen, 3),
+        others=round(others, 3),
+    )
     noise["quiet"] = others < QUIET
 
 
@@ -88,7 +100,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "least": min(values), "largest": max(values)}
 
 
-def finish(name: str, document: dict[str, Any], rows: Sequence[dict[str, str]], *, as_json: bool, out: Path | None) -> None:
+def finish(
+    name: str, document: dict[str, Any], rows: Sequence[dict[str, str]], *, as_json: bool, out: Path | None
+) -> None:
     """Write the result file, and print it: as JSON, or `rows` as a table."""
     document = {"benchmark": name, "machine": machine(), **document}
     path = out or RESULTS / f"{name}.json"
@@ -107,4 +121,7 @@ def finish(name: str, document: dict[str, Any], rows: Sequence[dict[str, str]], 
     console = Console()
     console.print(table)
     noise = document["noise"]
-    console.print(f"others used {noise['others']:.0%} of the machine" + ("" if noise["quiet"] else ": too noisy to compare, run it again"))
+    console.print(
+        f"others used {noise['others']:.0%} of the machine"
+        + ("" if noise["quiet"] else ": too noisy to compare, run it again")
+    )

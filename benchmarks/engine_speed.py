@@ -1,7 +1,8 @@
 """What does an engine cost beyond its bare network, and what does it gain on PyTorch?
 
-Three runs of one detector at batch 1 on prepared pixels: the engine (network, selection, suppression), its dense segment alone, and the
-same detector as a PyTorch module in evaluation mode. Rounds are interleaved, so that a busy machine disturbs all of them alike.
+Three runs of one detector at batch 1 on prepared pixels: the engine (network, selection, suppression), its dense
+segment alone, and the same detector as a PyTorch module in evaluation mode. Rounds are interleaved, so that a busy
+machine disturbs all of them alike.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ DETECTORS = ("yolox_nano", "yolox_s")
 @click.option("--rounds", default=30, show_default=True)
 @click.option("--threads", type=int, help="Threads of engine and PyTorch; by default what each chooses.")
 @common
-def main(names: tuple[str, ...], target: str, rounds: int, threads: int | None, as_json: bool, out: Path | None) -> None:
+def main(
+    names: tuple[str, ...], target: str, rounds: int, threads: int | None, as_json: bool, out: Path | None
+) -> None:
     """Measure and report."""
     noise: dict[str, Any] = {}
     with watched(noise):
         found = {name: compare(name, target, rounds, threads) for name in names}
     document = {
-        "protocol": f"{rounds} interleaved rounds at batch 1 after 3 unmeasured ones, milliseconds; ratios are medians of each round's ratio",
+        "protocol": f"{rounds} interleaved rounds at batch 1, 3 more unmeasured; ratios: medians of the rounds' ratios",
         "noise": noise,
         "target": target,
         "threads": threads,

@@ -38,10 +38,19 @@ def main(runs: int, as_json: bool, out: Path | None) -> None:
                 times[name].append(time.perf_counter() - start)
     found = {name: spread(values) for name, values in times.items()}
     rows = [
-        {"command": name, **{key: f"{value:.3f} s" for key, value in row.items()}, "target": "" if name == "python alone" else f"{TARGET} s"}
+        {
+            "command": name,
+            **{key: f"{value:.3f} s" for key, value in row.items()},
+            "target": "" if name == "python alone" else f"{TARGET} s",
+        }
         for name, row in found.items()
     ]
-    document = {"protocol": f"{runs} fresh processes each, interleaved, wall seconds", "noise": noise, "target": TARGET, "seconds": found}
+    document = {
+        "protocol": f"{runs} fresh processes each, interleaved, wall seconds",
+        "noise": noise,
+        "target": TARGET,
+        "seconds": found,
+    }
     finish("import_time", document, rows, as_json=as_json, out=out)
 
 

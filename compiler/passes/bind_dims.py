@@ -21,4 +21,7 @@ def run(graph: Graph, context: Context) -> Graph:
                 help=f"take {max(1, round(size / multiple)) * multiple}",
             )
     sizes = {k: v for k, v in context.sizes.items() if k in graph.symbols}
+    for node in graph.nodes:
+        if any(s.name in sizes for v in node.outputs for d in v.type.dims for s in d.symbols):
+            context.rewrote(node)
     return substitute(graph, sizes) if sizes else graph

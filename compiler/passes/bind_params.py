@@ -21,6 +21,7 @@ def run(graph: Graph, context: Context) -> Graph:
         if name not in context.params:
             raise BadWeights(f"parameter {name!r} has no value; expected {type}", help="pass weights with this name")
         value = context.params[name].astype(numpy_dtype(type.dtype), copy=False)
+        context.rewrote(node)
         made = Node.make(OPS["const"], (), {"value": value}, (type,), node.places, node.scope)
         builder.nodes.append(made)
         builder.now[node.outputs[0]] = made.outputs[0]

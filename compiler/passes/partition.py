@@ -123,8 +123,6 @@ def _border(name: str, type: Type, builder: Builder) -> Value:
 
 
 def _native_step(node: Node, names: Mapping[Value, str]) -> NativeStep:
-    attributes = {
-        k: list(v) if isinstance(v, tuple) else v for k, v in {**node.attributes, **node.op.native_fixed}.items()
-    }
+    attributes = {**node.attributes, **node.op.native_fixed}
     inputs = tuple(None if v is None else names[v] for v in node.inputs)
     return NativeStep(node.op.native_name, inputs, tuple(names[v] for v in node.outputs), attributes, node.place)

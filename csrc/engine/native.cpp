@@ -15,7 +15,7 @@ namespace {
 using json::Kind;
 using json::Value;
 
-// Attributes of a step, read by name with their kernel's defaults. The first failure stays.
+// Attributes of a step, read by name. The first failure stays.
 class Attributes {
   public:
     explicit Attributes(const StepRow& step) : step_(step) {}
@@ -52,6 +52,13 @@ class Attributes {
         for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<float>(items[i].number());
     }
 
+    // One that keeps its kernel's default where the step does not have it.
+    template <class T>
+    void read_if_given(const char* name, T& out) {
+        const auto same = [&](const auto& pair) { return pair.first == name; };
+        if (std::any_of(step_.attrs.begin(), step_.attrs.end(), same)) read(name, out);
+    }
+
     void wrong(const char* name, const char* expected) { fail("attribute ", name, " is not ", expected); }
 
     // The first failure, or one for an attribute that nobody has read.
@@ -73,6 +80,7 @@ class Attributes {
         for (const auto& [key, value] : step_.attrs) {
             if (key == name) return &value;
         }
+        fail("attribute ", name, " is missing");
         return nullptr;
     }
 
@@ -122,7 +130,7 @@ Made make_select_top(Attributes& attributes) {
     SelectTop args;
     std::string activation;
     attributes.read("k", args.k);
-    attributes.read("activation", activation);
+    attributes.read_if_given("activation", activation);
     if (activation == "sigmoid") {
         args.activation = SelectTop::Activation::sigmoid;
     } else if (!activation.empty()) {
@@ -145,7 +153,7 @@ Made make_decode_deltas(Attributes& attributes) {
     DecodeDeltas args;
     attributes.read("means", args.means);
     attributes.read("stds", args.stds);
-    attributes.read("max_ratio", args.max_ratio);
+    attributes.read_if_given("max_ratio", args.max_ratio);
     return call<DecodeDeltas>(args, [](const Operands& in, DecodeDeltas& to) {
         to.anchors = *in[0], to.deltas = *in[1];
         return Status();

@@ -15,6 +15,7 @@ from graphdet.ops.box import (
 )
 from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, max_pool, upsample
 from graphdet.ops.loss import bce, focal_loss
+from graphdet.ops.mask import paste_masks
 from graphdet.ops.math import (
     absolute,
     add,
@@ -34,13 +35,16 @@ from graphdet.ops.math import (
     where,
 )
 from graphdet.ops.reduce import best, best_index, one_hot, total
+from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
 from graphdet.ops.select import nms, select_top, select_top_logits
 from graphdet.ops.shape import concat, gather_rows, index, reshape, transpose
+from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
-    "absolute", "add", "anchor_grid", "as_boxes", "batch_norm", "batch_norm_train", "bce", "best", "best_index", "cast",
-    "cells_inside", "clip_boxes", "concat", "conv2d", "decode_deltas", "decode_points", "div", "encode_deltas",
-    "encode_points", "exp", "focal_loss", "gather_rows", "greater", "index", "iou", "less", "match_iou", "match_simota",
-    "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "point_grid", "relu", "reshape", "select_top",
-    "select_top_logits", "sigmoid", "silu", "square", "sub", "to_image", "total", "transpose", "upsample", "where",
+    "absolute", "add", "anchor_grid", "as_boxes", "batch_norm", "batch_norm_train", "bce", "best", "best_index",
+    "cast", "cells_inside", "clip_boxes", "concat", "conv2d", "decode_deltas", "decode_points", "div", "encode_deltas",
+    "encode_points", "exp", "fast_nms", "focal_loss", "gather_rows", "greater", "index", "iou", "less", "match_iou",
+    "match_simota", "matrix_nms", "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "paste_masks",
+    "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "select_top", "select_top_logits",
+    "sigmoid", "silu", "soft_nms", "square", "sub", "to_image", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

@@ -46,10 +46,13 @@ def _(scores: Any, threshold: Any, *, k: int) -> Any:
 def _(t: Any, scores: Any, threshold: Any, *, k: int) -> Any:
     n, a, c = scores.shape
     flat = scores.reshape(n, a * c)
-    alive = t.where(flat > threshold, flat, flat.new_tensor(-1.0))
-    best, order = alive.sort(dim=1, descending=True, stable=True)
-    best, order = best[:, :k], order[:, :k]
-    entry = t.where(best >= 0, order, t.zeros_like(order))
+    k = min(k, a * c)
+    best, entry = flat.new_full((n, k), -1.0), flat.new_zeros((n, k), dtype=t.int64)
+    for i in range(n):  # few entries pass the gate, and only those are worth sorting
+        alive = (flat[i] > threshold).nonzero().squeeze(1)
+        value, order = flat[i][alive].sort(dim=0, descending=True, stable=True)
+        count = min(k, len(alive))
+        best[i, :count], entry[i, :count] = value[:count], alive[order[:count]]
     return best, entry % max(c, 1), entry // max(c, 1)
 
 

@@ -29,10 +29,10 @@ def build(variant: Any = DOTS, target: str = "onnxruntime", **options: Any) -> A
     return compiler.compile(variant, tiny.weights(variant), target, **options)
 
 
-def outputs(engine: Engine, count: int = 1, **thresholds: float) -> dict[str, Array]:
+def outputs(engine: Engine, count: int = 1, **thresholds: Any) -> dict[str, Array]:
     """What an engine says of random inputs."""
     arrays = tiny.inputs(count)
-    return engine.run(arrays["pixels"], arrays["size"], arrays["geometry"], **thresholds)
+    return engine.run(arrays["pixels"], arrays["size"], arrays["geometry"], watch=None, **thresholds)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -80,7 +80,9 @@ def test_provenance_follows_graph_and_weights() -> None:
     weights = tiny.weights(DOTS)
     assert build().header.provenance["weights"] == facts["weights"]
     weights["predict.0.bias"] = weights["predict.0.bias"] + np.float32(1e-6)
-    assert compiler.compile(DOTS, weights, "onnxruntime", certified=False).header.provenance["weights"] != facts["weights"]
+    assert (
+        compiler.compile(DOTS, weights, "onnxruntime", certified=False).header.provenance["weights"] != facts["weights"]
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)

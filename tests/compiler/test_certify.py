@@ -10,17 +10,18 @@ import pytest
 
 from graphdet import compiler, zoo
 from graphdet.errors import BadInput, BadWeights, BatchLeak, GdError, ParityFailure
-from graphdet.ir.graph import Graph
-from graphdet.ir.walk import Builder, rebuild
-from graphdet.ir.graph import Node
+from graphdet.ir.graph import Graph, Node
 from graphdet.ir.op import OPS
+from graphdet.ir.walk import Builder, rebuild
 from tests.compiler import tiny
 
 SERVING = ("openvino", "onnxruntime", "onnx")
 DOTS, ANCHORED = tiny.DETECTORS["dots"], tiny.DETECTORS["anchored"]
 
 
-def failure(monkeypatch: pytest.MonkeyPatch, change: Callable[[Graph], Graph], *arguments: object, **options: object) -> GdError:
+def failure(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Graph], Graph], *arguments: object, **options: object
+) -> GdError:
     """What a sabotaged build says."""
     tiny.sabotage(monkeypatch, change)
     with pytest.raises((ParityFailure, BatchLeak)) as caught:
@@ -83,7 +84,11 @@ def test_an_engine_that_finds_nothing_is_found(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("target", ["openvino", "onnxruntime", "onnx", "torch"])
-@pytest.mark.parametrize("shape", [{"batch": 1}, {"batch": 4}, {"batch": "dynamic", "size": "dynamic"}, {"batch": 1, "size": "dynamic"}], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [{"batch": 1}, {"batch": 4}, {"batch": "dynamic", "size": "dynamic"}, {"batch": 1, "size": "dynamic"}],
+    ids=str,
+)
 @pytest.mark.parametrize("name", tiny.DETECTORS)
 def test_sound_builds_pass(name: str, target: str, shape: dict[str, object]) -> None:
     variant = tiny.DETECTORS[name]
@@ -95,7 +100,7 @@ def test_sound_builds_pass(name: str, target: str, shape: dict[str, object]) -> 
     assert facts["detections_compared"] >= 20
     assert facts["dtypes"] == ["f32", "i64"] or set(facts["dtypes"]) >= {"f32"}
     assert (facts["batch_error"] is not None) == several
-    assert facts["samples"][0][0] == {1: 1, 4: 4, "dynamic": 2}[shape["batch"]]  # type: ignore[index]
+    assert facts["samples"][0][0] == {1: 1, 4: 4, "dynamic": 2}[shape["batch"]]
     assert len(facts["samples"]) == (2 if shape.get("size") == "dynamic" else 1)
     crossing = {name for step in artefact.header.plan.steps for name in step.outputs}
     assert set(facts["errors"]) <= crossing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from graphdet.compiler.backends.numpy import execute
 from graphdet.compiler.context import Context
 from graphdet.compiler.driver import bound_sizes, optimise
 from graphdet.compiler.pipeline import OPTIMISE
-from graphdet.eval.parity import Objects, unmatched
 from graphdet.errors import BadInput, PassFailure
+from graphdet.eval.parity import Objects, unmatched
 from graphdet.ir import Graph
 from graphdet.ir.check import verify
 from graphdet.ir.detector import trace
@@ -67,7 +68,7 @@ def test_docstring_is_an_arrow(name: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_keeps_the_interface_and_verifies(variant: str, sizes: str) -> None:
     _, graphs = stages(variant, sizes)
-    for before, after in zip(graphs, graphs[1:], strict=False):
+    for before, after in pairwise(graphs):
         verify(after)
         assert list(after.inputs) == list(before.inputs)
         assert list(after.outputs) == list(before.outputs)
@@ -112,7 +113,9 @@ def test_golden(name: str, golden: Callable[[str, str], None]) -> None:
     for first in earlier:
         graph = run(first, graph, context)
     after = run(name, graph, context)
-    golden(f"ir/{name}.txt", f"{to_text(graph, places=False).strip()}\n\n=>\n\n{to_text(after, places=False).strip()}\n")
+    golden(
+        f"ir/{name}.txt", f"{to_text(graph, places=False).strip()}\n\n=>\n\n{to_text(after, places=False).strip()}\n"
+    )
 
 
 def records(build: Callable[[], dict[str, Any]]) -> dict[str, list[str]]:
@@ -182,7 +185,7 @@ def test_refusals_name_the_declaring_line_and_are_counted() -> None:
 
     graph = snippets.graph_of(several)
     (refusal,) = next(r for r in optimise(graph, initial_values(graph), {}).passes if r.refusals).refusals
-    reason, line, count = refusal
+    _, line, count = refusal
     assert "test_every_pass.py:" in line
     assert count == 1
 

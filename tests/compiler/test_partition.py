@@ -47,7 +47,10 @@ def shape_of(parts: Partition) -> list[str]:
 def candidates() -> tuple[Value, Value, Value]:
     """Inputs of a suppression."""
     n = snippets.N
-    found = graph_input("boxes", boxes("net", n, 6, 4)), graph_input("scores", Type("f32", (n, tensor("f32", 6).dims[0]), "scores"))
+    found = (
+        graph_input("boxes", boxes("net", n, 6, 4)),
+        graph_input("scores", Type("f32", (n, tensor("f32", 6).dims[0]), "scores")),
+    )
     return (*found, graph_input("labels", tensor("i64", n, 6)))
 
 
@@ -75,9 +78,19 @@ def test_anchor_detector_decodes_survivors_natively() -> None:
     steps = shape_of(parts)
     assert steps[0] == "dense0"
     assert not [s for s in steps[1:] if s.startswith("dense")]
-    assert sorted(set(steps[1:])) == ["clip_boxes", "concat", "decode_deltas", "gather_rows", "nms", "select_top", "to_image"]
+    assert sorted(set(steps[1:])) == [
+        "clip_boxes",
+        "concat",
+        "decode_deltas",
+        "gather_rows",
+        "nms",
+        "select_top",
+        "to_image",
+    ]
     assert len(parts.steps[0].outputs) == 4  # logits and deltas of two levels
-    gathered = [s for s in parts.steps if isinstance(s, NativeStep) and s.op == "gather_rows" and s.inputs[0] in parts.constants]
+    gathered = [
+        s for s in parts.steps if isinstance(s, NativeStep) and s.op == "gather_rows" and s.inputs[0] in parts.constants
+    ]
     assert len(gathered) == 2  # anchors, folded at this size
     assert all(parts.constants[s.inputs[0]].shape[1] == 4 for s in gathered if s.inputs[0])
 

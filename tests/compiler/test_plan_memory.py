@@ -89,4 +89,8 @@ def test_detectors(name: str, target: str, batch: int) -> None:
 
 
 def test_a_plan_without_values_needs_nothing() -> None:
-    assert plan_memory(Partition(Graph("none", "infer", (), {}), {}, (), {}, {}, {}), {}) == {"bytes": 0, "at": {}, "buffers": {}}
+    assert plan_memory(Partition(Graph("none", "infer", (), {}), {}, (), {}, {}, {}), {}) == {
+        "bytes": 0,
+        "at": {},
+        "buffers": {},
+    }

@@ -16,6 +16,7 @@ from graphdet.ir import Detector, Found, Graph, Image, Value, constant, detector
 from graphdet.ir.detector import Variant, trace
 from graphdet.ir.graph import Node
 from graphdet.ir.op import OPS
+from graphdet.ir.types import Type, tensor
 from graphdet.ir.walk import Builder, rebuild
 from graphdet.records import Array, Preprocess
 from tests.parity import kit
@@ -164,9 +165,7 @@ def mix_images(scope_name: str) -> Callable[[Graph], Graph]:
 def _put(builder: Builder, name: str, operands: tuple[Value, ...], attributes: dict[str, object], like: Node) -> Value:
     op = OPS[name]
     if name == "const":
-        from graphdet.ir.types import tensor
-
-        types = (tensor("f32"),)
+        types: tuple[Type, ...] = (tensor("f32"),)
     else:
         types = op.infer_types(tuple(v.type for v in operands), attributes)
     made = Node.make(op, operands, attributes, types, like.places, like.scope)

@@ -1,0 +1,96 @@
+# The C++ engine: a shared library with a CMake package, its tests and fuzz targets.
+#
+# GRAPHDET_OPENVINO: AUTO uses OpenVINO where it is found (a C++ installation, or the wheel of the Python in use), ON
+# insists, OFF leaves it out.
+set(GRAPHDET_OPENVINO AUTO CACHE STRING "Backend OpenVINO: AUTO, ON or OFF")
+set_property(CACHE GRAPHDET_OPENVINO PROPERTY STRINGS AUTO ON OFF)
+
+file(STRINGS graphdet/_version.py GRAPHDET_VERSION REGEX "^__version__")
+string(REGEX REPLACE "[^\"]*\"([^\"]*)\".*" "\\1" GRAPHDET_VERSION "${GRAPHDET_VERSION}")
+file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/generated/graphdet_version.h"
+     CONTENT "#define GRAPHDET_VERSION \"@GRAPHDET_VERSION@\"\n" @ONLY)
+
+find_package(Threads REQUIRED)
+
+# --- backends
+if(NOT GRAPHDET_OPENVINO STREQUAL "OFF")
+  find_package(Python COMPONENTS Interpreter)
+  if(Python_FOUND)
+    execute_process(COMMAND "${Python_EXECUTABLE}" -c "from openvino.utils import get_cmake_path as p; print(p())"
+                    OUTPUT_VARIABLE openvino_wheel OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  find_package(OpenVINO QUIET COMPONENTS Runtime HINTS "${openvino_wheel}")
+  if(NOT OpenVINO_FOUND AND GRAPHDET_OPENVINO STREQUAL "ON")
+    message(FATAL_ERROR "OpenVINO is not found: pip install openvino, or set OpenVINO_DIR")
+  endif()
+endif()
+
+# --- the engine as objects: tests see its inside, the library only its interface
+add_library(graphdet_objects OBJECT
+  csrc/engine/c_api.cpp
+  csrc/engine/constants.cpp
+  csrc/engine/engine.cpp
+  csrc/engine/executor.cpp
+  csrc/engine/external.cpp
+  csrc/engine/native.cpp
+  csrc/engine/preprocess.cpp
+  csrc/engines/backends.cpp)
+target_include_directories(graphdet_objects PUBLIC csrc csrc/include PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")
+target_compile_options(graphdet_objects PRIVATE ${GRAPHDET_FLAGS} -fvisibility=hidden)
+if(OpenVINO_FOUND)
+  target_sources(graphdet_objects PRIVATE csrc/engines/openvino.cpp)
+  target_compile_definitions(graphdet_objects PRIVATE GRAPHDET_WITH_OPENVINO)
+  target_link_libraries(graphdet_objects PRIVATE openvino::runtime)
+endif()
+
+# What links the objects links these too.
+set(GRAPHDET_ENGINE_LIBS graphdet_artefact graphdet_kernels Threads::Threads)
+if(OpenVINO_FOUND)
+  list(APPEND GRAPHDET_ENGINE_LIBS openvino::runtime)
+endif()
+
+if(GRAPHDET_SDK)
+  include(GNUInstallDirs)
+  include(CMakePackageConfigHelpers)
+
+  add_library(graphdet_engine SHARED $<TARGET_OBJECTS:graphdet_objects>)
+  target_include_directories(graphdet_engine INTERFACE "$<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/csrc/include>"
+                                                       "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
+  target_compile_features(graphdet_engine INTERFACE cxx_std_17)
+  target_link_libraries(graphdet_engine PRIVATE ${GRAPHDET_ENGINE_LIBS})
+  # The backend may lie in a Python environment: the library remembers where.
+  set_target_properties(graphdet_engine PROPERTIES OUTPUT_NAME graphdet EXPORT_NAME graphdet
+                        VERSION ${GRAPHDET_VERSION} SOVERSION 0 INSTALL_RPATH_USE_LINK_PATH ON LINKER_LANGUAGE CXX)
+
+  set(package "${CMAKE_INSTALL_LIBDIR}/cmake/graphdet")
+  install(TARGETS graphdet_engine EXPORT graphdet LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  install(DIRECTORY csrc/include/graphdet DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+  install(DIRECTORY csrc/examples/ DESTINATION "${CMAKE_INSTALL_DATADIR}/graphdet/examples")
+  install(EXPORT graphdet NAMESPACE graphdet:: DESTINATION "${package}" FILE graphdetConfig.cmake)
+  write_basic_package_version_file("${CMAKE_CURRENT_BINARY_DIR}/graphdetConfigVersion.cmake"
+                                   VERSION ${GRAPHDET_VERSION} COMPATIBILITY SameMinorVersion)
+  install(FILES "${CMAKE_CURRENT_BINARY_DIR}/graphdetConfigVersion.cmake" DESTINATION "${package}")
+endif()
+
+if(GRAPHDET_TESTS)
+  enable_testing()
+  file(GLOB test_sources CONFIGURE_DEPENDS csrc/tests/test_*.cpp)
+  add_executable(graphdet_tests csrc/tests/main.cpp csrc/tests/tiny.cpp ${test_sources}
+                                $<TARGET_OBJECTS:graphdet_objects>)
+  target_include_directories(graphdet_tests PRIVATE csrc csrc/include)
+  target_compile_options(graphdet_tests PRIVATE ${GRAPHDET_FLAGS})
+  target_link_libraries(graphdet_tests PRIVATE ${GRAPHDET_ENGINE_LIBS})
+  add_test(NAME engine COMMAND graphdet_tests)
+endif()
+
+if(GRAPHDET_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "GRAPHDET_FUZZ needs clang: CXX=clang++ cmake ...")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+  add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp csrc/engine/constants.cpp csrc/engine/external.cpp)
+  target_compile_options(fuzz_artefact PRIVATE ${GRAPHDET_FLAGS} -fsanitize=fuzzer)
+  target_link_options(fuzz_artefact PRIVATE -fsanitize=fuzzer)
+  target_link_libraries(fuzz_artefact PRIVATE graphdet_artefact graphdet_kernels)
+  target_compile_options(graphdet_artefact PRIVATE -fsanitize=fuzzer-no-link)
+endif()

@@ -1,0 +1,116 @@
+#include "graphdet/graphdet_c.h"
+
+#include <exception>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/guard.h"
+#include "graphdet/graphdet.hpp"
+
+struct gd_engine {
+    graphdet::Engine engine;
+};
+
+struct gd_result {
+    std::vector<std::vector<gd_detection>> images;
+};
+
+namespace {
+
+using graphdet::Code;
+using graphdet::Status;
+
+std::string& last_error() {
+    thread_local std::string text;
+    return text;
+}
+
+// Keeps the text of a failure for `gd_last_error`. When even that has no memory the code still says what happened.
+gd_status reported(const Status& status) noexcept {
+    if (!status.ok()) {
+        try {
+            last_error() = status.message();
+        } catch (const std::exception&) {
+            last_error().clear();
+        }
+    }
+    return static_cast<gd_status>(status.code());
+}
+
+std::optional<float> threshold(float value) { return value == GD_DEFAULT ? std::nullopt : std::optional<float>(value); }
+
+graphdet::ImageView view_of(const gd_image& image) {
+    graphdet::ImageView view;
+    view.data = image.data;
+    view.height = image.height, view.width = image.width;
+    view.channels = image.channels, view.row_bytes = image.row_bytes;
+    view.order = image.order == GD_RGB ? graphdet::Order::rgb : graphdet::Order::bgr;
+    return view;
+}
+
+Status load(const char* path, int32_t threads, gd_engine** out) {
+    graphdet::LoadOptions options;
+    options.threads = threads;
+    auto engine = graphdet::Engine::load(path, options);
+    GD_CHECK(engine.status());
+    *out = new gd_engine{*std::move(engine)};
+    return Status();
+}
+
+Status detect(const graphdet::Engine& engine, const gd_image* images, size_t count, float score, float iou,
+              gd_result** out) {
+    std::vector<graphdet::ImageView> views;
+    for (size_t i = 0; i < count; ++i) {
+        if (images[i].order != GD_BGR && images[i].order != GD_RGB) {
+            return Status(Code::bad_image, "image " + std::to_string(i) + " has an unknown channel order");
+        }
+        views.push_back(view_of(images[i]));
+    }
+    auto found = engine.detect(views.data(), count, {threshold(score), threshold(iou)});
+    GD_CHECK(found.status());
+    auto result = std::make_unique<gd_result>();
+    for (const graphdet::Detections& image : *found) {
+        auto& objects = result->images.emplace_back();
+        for (const graphdet::Detection& one : image.objects) {
+            objects.push_back({{one.box[0], one.box[1], one.box[2], one.box[3]}, one.score, one.label});
+        }
+    }
+    *out = result.release();
+    return Status();
+}
+
+}  // namespace
+
+const char* gd_last_error(void) { return last_error().c_str(); }
+const char* gd_version(void) { return graphdet::version(); }
+
+gd_status gd_engine_load(const char* path, int32_t threads, gd_engine** out) {
+    *out = nullptr;
+    return reported(graphdet::guarded([&] { return load(path, threads, out); }));
+}
+
+void gd_engine_free(gd_engine* engine) { delete engine; }
+
+size_t gd_engine_class_count(const gd_engine* engine) { return engine->engine.classes().size(); }
+
+const char* gd_engine_class_name(const gd_engine* engine, int64_t label) {
+    const auto& classes = engine->engine.classes();
+    const bool known = label >= 0 && static_cast<uint64_t>(label) < classes.size();
+    return known ? classes[static_cast<size_t>(label)].c_str() : nullptr;
+}
+
+gd_status gd_engine_detect(const gd_engine* engine, const gd_image* images, size_t count, float score, float iou,
+                           gd_result** out) {
+    *out = nullptr;
+    return reported(graphdet::guarded([&] { return detect(engine->engine, images, count, score, iou, out); }));
+}
+
+void gd_result_free(gd_result* result) { delete result; }
+
+size_t gd_result_images(const gd_result* result) { return result->images.size(); }
+
+const gd_detection* gd_result_objects(const gd_result* result, size_t image, size_t* count) {
+    *count = image < result->images.size() ? result->images[image].size() : 0;
+    return *count > 0 ? result->images[image].data() : nullptr;
+}

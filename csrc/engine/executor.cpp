@@ -1,0 +1,249 @@
+#include "engine/executor.h"
+
+#include <algorithm>
+#include <iterator>
+#include <limits>
+#include <map>
+
+#include "core/check.h"
+
+namespace graphdet {
+
+namespace {
+
+constexpr int kAbsent = -1;
+
+template <class... Parts>
+Status corrupt(const Parts&... parts) {
+    return Status(Code::corrupt_artefact, require(false, parts...).text());
+}
+
+TensorView scalar_view(const float* value) {
+    TensorView view;
+    view.data = const_cast<float*>(value);
+    return view;
+}
+
+std::string names_of(const Backends& backends) {
+    std::string names;
+    for (const auto& [name, open] : backends) names += (names.empty() ? "" : ", ") + name;
+    return names.empty() ? "none" : names;
+}
+
+Status check_outputs(const RunOutputs& out, std::int64_t images) {
+    constexpr const char* op = "plan";
+    GD_CHECK(expect(op, "output scores", out.scores, DType::f32, {{"N", images}, "K"}));
+    const std::int64_t rows = out.scores.dims[1];
+    GD_CHECK(expect(op, "output boxes", out.boxes, DType::f32, {{"N", images}, {"K", rows}, 4}));
+    GD_CHECK(expect(op, "output labels", out.labels, DType::i64, {{"N", images}, {"K", rows}}));
+    GD_CHECK(expect(op, "output count", out.count, DType::i64, {{"N", images}}));
+    for (std::int64_t n = 0; n < images; ++n) {
+        const std::int64_t count = out.count.i64()[n];
+        GD_CHECK(require(count >= 0 && count <= rows, "plan: count[", n, "] is ", count, ", expected 0..", rows));
+    }
+    return Status();
+}
+
+}  // namespace
+
+std::size_t Executor::Context::bytes() const {
+    std::size_t bytes = workspace_bytes;
+    for (const std::size_t slot : slot_bytes) bytes += slot;
+    return bytes;
+}
+
+Result<std::unique_ptr<Executor>> Executor::open(const Artefact& artefact, const Backends& backends, int threads) {
+    auto executor = std::make_unique<Executor>();
+    if (artefact.has("constants")) {
+        const auto blob = artefact.blob("constants");
+        GD_CHECK(blob.status());
+        GD_CHECK(executor->constants_.read(*blob));
+    }
+    GD_CHECK(executor->number_values(artefact.header()));
+    GD_CHECK(executor->bind_steps(artefact, backends, threads));
+    executor->assign_slots();
+    return executor;
+}
+
+Status Executor::number_values(const Header& header) {
+    std::map<std::string, int> numbers;
+    const auto add = [&](const std::string& name, const TensorView& view) {
+        initial_.push_back(view);
+        return numbers.emplace(name, static_cast<int>(initial_.size()) - 1).second;
+    };
+    for (const char* name : kGraphInputs) add(name, {});
+    for (const auto& [name, value] : header.thresholds) {
+        if (!add(name, {})) return corrupt("threshold '", name, "' has the name of a graph input");
+    }
+    thresholds_ = header.thresholds.size();
+    for (const auto& [name, view] : constants_.views()) {
+        if (!add(name, view)) return corrupt("constant '", name, "' has the name of a graph input");
+    }
+    for (const StepRow& row : header.steps) {
+        const std::size_t i = steps_.size();
+        Step& step = steps_.emplace_back();
+        step.row = row;
+        for (const auto& name : row.inputs) {
+            const auto found = name ? numbers.find(*name) : numbers.end();
+            if (name && found == numbers.end()) {
+                return corrupt("plan step ", i, " uses value '", *name, "', which nothing before it makes");
+            }
+            step.inputs.push_back(name ? found->second : kAbsent);
+        }
+        for (const std::string& name : row.outputs) {
+            if (!add(name, {})) return corrupt("plan step ", i, " makes value '", name, "' a second time");
+            step.outputs.push_back(static_cast<int>(initial_.size()) - 1);
+        }
+    }
+    for (const auto& [key, name] : header.outputs) {
+        const auto found = numbers.find(name);
+        if (found == numbers.end()) return corrupt("plan output ", key, " is value '", name, "', which nothing makes");
+        const auto* place = std::find(std::begin(kDetectionOutputs), std::end(kDetectionOutputs), key);
+        if (place != std::end(kDetectionOutputs)) outputs_[place - std::begin(kDetectionOutputs)] = found->second;
+    }
+    return Status();
+}
+
+Status Executor::bind_steps(const Artefact& artefact, const Backends& backends, int threads) {
+    const std::string& target = artefact.header().target;
+    for (Step& step : steps_) {
+        if (step.row.native) {
+            auto native = make_native(step.row);
+            GD_CHECK(native.status());
+            step.native = *std::move(native);
+            step.row.attrs.clear();  // they point into the artefact, which may be gone later
+            continue;
+        }
+        const auto blob = artefact.blob("segment:" + step.row.name);
+        GD_CHECK(blob.status());
+        const auto backend = backends.find(target);
+        if (backend == backends.end()) {
+            return Status(Code::backend_missing, "this build of graphdet has no backend for target '" + target +
+                                                     "'; it has: " + names_of(backends));
+        }
+        std::vector<std::string> inputs;
+        for (const auto& name : step.row.inputs) inputs.push_back(name.value_or(""));
+        auto segment = backend->second({*blob, inputs, step.row.outputs.size(), threads});
+        GD_CHECK(segment.status());
+        step.segment = *std::move(segment);
+    }
+    return Status();
+}
+
+void Executor::assign_slots() {
+    // The step after which nothing reads a value. Detections are read after the last step.
+    std::vector<std::size_t> last_use(initial_.size(), 0);
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        for (const auto* list : {&steps_[i].inputs, &steps_[i].outputs}) {
+            for (const int value : *list) {
+                if (value != kAbsent) last_use[static_cast<std::size_t>(value)] = i;
+            }
+        }
+    }
+    for (const int value : outputs_) last_use[static_cast<std::size_t>(value)] = steps_.size();
+
+    std::vector<std::size_t> busy_until;  // by slot
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        if (!steps_[i].native) continue;
+        for (const int value : steps_[i].outputs) {
+            const auto free = std::find_if(busy_until.begin(), busy_until.end(), [&](std::size_t end) { return end < i; });
+            steps_[i].slots.push_back(static_cast<int>(free - busy_until.begin()));
+            const std::size_t end = last_use[static_cast<std::size_t>(value)];
+            free == busy_until.end() ? busy_until.push_back(end) : static_cast<void>(*free = end);
+        }
+    }
+    slot_count_ = busy_until.size();
+}
+
+Result<std::unique_ptr<Executor::Context>> Executor::start() const {
+    auto context = std::make_unique<Context>();
+    context->values = initial_;
+    context->slots.resize(slot_count_);
+    context->slot_bytes.resize(slot_count_);
+    for (const Step& step : steps_) {
+        Operands& operands = context->operands.emplace_back();
+        for (const int value : step.inputs) {
+            operands.push_back(value == kAbsent ? nullptr : &context->values[static_cast<std::size_t>(value)]);
+        }
+        context->natives.push_back(step.native ? step.native->clone() : nullptr);
+        context->segments.emplace_back();
+        if (!step.segment) continue;
+        auto run = step.segment->start();
+        GD_CHECK(run.status());
+        context->segments.back() = *std::move(run);
+    }
+    return context;
+}
+
+Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outputs) const {
+    context.values[0] = inputs.pixels;
+    context.values[1] = inputs.size;
+    context.values[2] = inputs.geometry;
+    for (std::size_t i = 0; i < thresholds_; ++i) context.values[3 + i] = scalar_view(inputs.thresholds + i);
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        const Status done = steps_[i].native ? run_native(context, i) : run_segment(context, i);
+        if (!done.ok()) return explained(context, steps_[i], done);
+    }
+    const auto output = [&](int place) { return context.values[static_cast<std::size_t>(outputs_[place])]; };
+    outputs = {output(0), output(1), output(2), output(3)};
+    return check_outputs(outputs, inputs.pixels.dims[0]);
+}
+
+Status Executor::run_native(Context& context, std::size_t index) const {
+    const Step& step = steps_[index];
+    NativeCall& call = *context.natives[index];
+    Plan plan;
+    GD_CHECK(call.plan(context.operands[index], plan));
+    const auto count = static_cast<std::size_t>(plan.count);
+    GD_CHECK(require(count == step.outputs.size(), "the kernel gives ", count, " outputs, the plan expects ",
+                     step.outputs.size()));
+    TensorView made[Plan::kMaxOutputs];
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto slot = static_cast<std::size_t>(step.slots[i]);
+        made[i].dtype = plan.outputs[i].dtype;
+        made[i].dims = plan.outputs[i].dims;
+        const std::size_t bytes = made[i].bytes();
+        made[i].data = context.slots[slot].reserve(bytes);
+        context.slot_bytes[slot] = std::max(context.slot_bytes[slot], bytes);
+    }
+    context.workspace_bytes = std::max(context.workspace_bytes, plan.workspace);
+    GD_CHECK(call.launch(made, context.workspace.workspace(plan.workspace)));
+    for (std::size_t i = 0; i < count; ++i) context.values[static_cast<std::size_t>(step.outputs[i])] = made[i];
+    return Status();
+}
+
+Status Executor::run_segment(Context& context, std::size_t index) const {
+    const Step& step = steps_[index];
+    const std::size_t count = step.outputs.size();
+    std::vector<TensorView>& inputs = context.segment_inputs;
+    inputs.clear();
+    for (const TensorView* operand : context.operands[index]) inputs.push_back(*operand);
+    const std::size_t inputs_end = inputs.size();
+    inputs.resize(inputs_end + count);  // the outputs' views share the vector, which is kept
+    GD_CHECK(context.segments[index]->run(inputs.data(), inputs.data() + inputs_end));
+    for (std::size_t i = 0; i < count; ++i) {
+        context.values[static_cast<std::size_t>(step.outputs[i])] = inputs[inputs_end + i];
+    }
+    return Status();
+}
+
+Status Executor::explained(const Context& context, const Step& step, const Status& failure) const {
+    std::ostringstream text;
+    text << (step.row.native ? "" : "segment ") << step.row.name << " failed on ";
+    const char* gap = "";
+    for (const int value : step.inputs) {
+        text << gap;
+        gap = ", ";
+        if (value == kAbsent) {
+            text << "none";
+        } else {
+            const TensorView& view = context.values[static_cast<std::size_t>(value)];
+            text << text_of(view.dtype, view.dims);
+        }
+    }
+    text << ": " << failure.text();
+    if (!step.row.line.empty()) text << " (" << step.row.line << ')';
+    return Status(failure.code(), text.str());
+}
+
+}  // namespace graphdet

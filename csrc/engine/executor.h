@@ -1,0 +1,88 @@
+// Runs a plan: segments by their backend, native steps by the kernels, between buffers that are kept.
+//
+// Everything about names is settled at open: values are numbered, and native results get slots, which values that are
+// never alive together share. A run only fills views.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/artefact.h"
+#include "engine/buffer.h"
+#include "engine/constants.h"
+#include "engine/native.h"
+#include "engine/segment.h"
+
+namespace graphdet {
+
+// Graph inputs of one run: the images, and one value for each of the header's thresholds.
+struct RunInputs {
+    TensorView pixels;    // f32[N 3 H W]
+    TensorView size;      // f32[N 2]
+    TensorView geometry;  // f32[N 4]
+    const float* thresholds = nullptr;
+};
+
+// Detections of one run, padded: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N] in 0..K.
+struct RunOutputs {
+    TensorView boxes, scores, labels, count;
+};
+
+class Executor {
+  public:
+    // What one caller at a time needs to run: its own segment runs, native calls and buffers.
+    class Context {
+      public:
+        // Bytes that the context holds, without the backend's.
+        [[nodiscard]] std::size_t bytes() const;
+
+      private:
+        friend class Executor;
+        std::vector<TensorView> values;                      // by number
+        std::vector<std::unique_ptr<SegmentRun>> segments;   // by step; null for native steps
+        std::vector<std::unique_ptr<NativeCall>> natives;    // by step; null for segments
+        std::vector<Operands> operands;                      // by step; point into `values`
+        std::vector<TensorView> segment_inputs;
+        std::vector<Buffer> slots;
+        std::vector<std::size_t> slot_bytes;
+        Buffer workspace;
+        std::size_t workspace_bytes = 0;
+    };
+
+    // Fails with corrupt_artefact when a step uses what nothing makes, makes a value twice or lacks its blob;
+    // future_artefact for an unknown op; backend_missing when `backends` lacks the target.
+    static Result<std::unique_ptr<Executor>> open(const Artefact& artefact, const Backends& backends, int threads);
+
+    [[nodiscard]] Result<std::unique_ptr<Context>> start() const;
+
+    // Views of the context's memory: valid until its next run. May be called on several threads with a context each.
+    // Fails with internal, naming the step and the line that declared it.
+    Status run(Context& context, const RunInputs& inputs, RunOutputs& outputs) const;
+
+  private:
+    struct Step {
+        StepRow row;
+        std::vector<int> inputs;  // value numbers; -1: absent
+        std::vector<int> outputs;
+        std::vector<int> slots;  // of the outputs of a native step
+        std::unique_ptr<Segment> segment;
+        std::unique_ptr<NativeCall> native;
+    };
+
+    Status number_values(const Header& header);
+    Status bind_steps(const Artefact& artefact, const Backends& backends, int threads);
+    void assign_slots();
+    Status run_native(Context& context, std::size_t index) const;
+    Status run_segment(Context& context, std::size_t index) const;
+    [[nodiscard]] Status explained(const Context& context, const Step& step, const Status& failure) const;
+
+    Constants constants_;
+    std::vector<TensorView> initial_;  // by value number: the constants, and empty views for the rest
+    std::vector<Step> steps_;
+    std::size_t thresholds_ = 0;
+    std::size_t slot_count_ = 0;
+    int outputs_[4] = {};  // value numbers, in the order of `kDetectionOutputs`
+};
+
+}  // namespace graphdet

@@ -1,0 +1,19 @@
+#include "engine/segment.h"
+
+namespace graphdet {
+
+// One line for each backend: the macro is set where the build has found it.
+#if defined(GRAPHDET_WITH_OPENVINO)
+Result<std::unique_ptr<Segment>> open_openvino(const SegmentRequest& request);
+#endif
+
+const Backends& built_in_backends() {
+    static const Backends backends = {
+#if defined(GRAPHDET_WITH_OPENVINO)
+        {"openvino", open_openvino},
+#endif
+    };
+    return backends;
+}
+
+}  // namespace graphdet

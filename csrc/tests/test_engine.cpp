@@ -1,0 +1,226 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <thread>
+
+#include "engine/engine.h"
+#include "tests/check.h"
+#include "tests/tiny.h"
+
+namespace graphdet::tests {
+
+namespace {
+
+Result<Engine> engine_of(const Changes& changes = {},
+                         const Blobs& blobs = {{"graph", "tiny"}, {"segment:dense0", "model"}}) {
+    const Folder folder;
+    write(folder.file("a.gdet"), tiny_file(changes, blobs));
+    return Engine::Impl::load(folder.file("a.gdet"), {}, fake_backends());
+}
+
+// A dark image whose upper half has the value `peak`.
+struct Photo {
+    std::vector<std::uint8_t> pixels;
+    std::int64_t height, width;
+
+    Photo(std::int64_t h, std::int64_t w, std::uint8_t peak = 255)
+        : pixels(static_cast<std::size_t>(3 * h * w), 0), height(h), width(w) {
+        std::fill_n(pixels.begin(), 3 * std::max<std::int64_t>(1, h / 2) * w, peak);
+    }
+    [[nodiscard]] ImageView view() const { return {pixels.data(), height, width}; }
+};
+
+bool near(const std::array<float, 4>& box, std::array<double, 4> expected, double tolerance) {
+    for (std::size_t i = 0; i < 4; ++i) {
+        if (!(std::abs(static_cast<double>(box[i]) - expected[i]) <= tolerance)) return false;
+    }
+    return true;
+}
+
+bool equal(const Detections& a, const Detections& b) {
+    if (a.objects.size() != b.objects.size() || a.height != b.height || a.width != b.width) return false;
+    for (std::size_t i = 0; i < a.objects.size(); ++i) {
+        const Detection &x = a.objects[i], &y = b.objects[i];
+        if (x.box != y.box || x.score != y.score || x.label != y.label) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+GD_TEST(engine_finds_boxes_of_mixed_sizes) {
+    for (const char* batch : {"\"dynamic\"", "1", "2", "4"}) {
+        for (const char* size : {"\"dynamic\"", "[64,96]"}) {
+            const auto engine = engine_of({{"\"batch\":\"dynamic\",\"size\":\"dynamic\"",
+                                            std::string("\"batch\":") + batch + ",\"size\":" + size}});
+            CHECK(engine.ok());
+            if (!engine) continue;
+            const Photo photos[] = {{64, 64}, {480, 640}, {640, 480}, {33, 7}, {1, 1}};
+            std::vector<ImageView> views;
+            for (const Photo& photo : photos) views.push_back(photo.view());
+            const auto found = engine->detect(views.data(), views.size());
+            CHECK(found.ok() && found->size() == 5);
+            for (std::size_t i = 0; found.ok() && i < 5; ++i) {
+                const auto h = static_cast<double>(photos[i].height), w = static_cast<double>(photos[i].width);
+                const auto& objects = (*found)[i].objects;
+                CHECK(objects.size() == 2);
+                if (objects.size() != 2) continue;
+                CHECK(near(objects[0].box, {0, 0, w / 2, h / 2}, std::max(w, h) / 64));
+                CHECK(near(objects[1].box, {w / 2, h / 2, w, h}, std::max(w, h) / 64));
+                CHECK(objects[0].score == 1.0F && objects[1].score == 0.5F);
+                CHECK(engine->name(objects[1].label) == "corner" && engine->name(7) == "7");
+            }
+        }
+    }
+}
+
+GD_TEST(engine_thresholds_and_options) {
+    const auto engine = engine_of();
+    CHECK(engine.ok());
+    if (!engine) return;
+    const Photo photo(64, 64);
+    const auto count = [&](const Thresholds& thresholds) {
+        const auto found = engine->detect(photo.view(), thresholds);
+        return found ? found->objects.size() : 99;
+    };
+    CHECK(count({}) == 2 && count({std::nullopt, 1.0F}) == 3 && count({0.6F, std::nullopt}) == 1);
+    CHECK(engine->detect(nullptr, 0).ok());
+    CHECK_FAILS(engine->detect(photo.view(), {1.5F, std::nullopt}).status(), Code::bad_input, "score_threshold is 1.5");
+    CHECK_FAILS(engine->detect(photo.view(), {std::nullopt, std::numeric_limits<float>::quiet_NaN()}).status(), Code::bad_input, "iou_threshold");
+    LoadOptions options;
+    options.chunk = 0;
+    CHECK_FAILS(Engine::load("absent.gdet", options).status(), Code::bad_input, "chunk");
+    CHECK_FAILS(Engine::load("absent.gdet").status(), Code::missing_file, "absent.gdet");
+}
+
+GD_TEST(engine_refuses_bad_images) {
+    const auto engine = engine_of();
+    const Photo photo(8, 8);
+    const ImageView bad[] = {{nullptr, 8, 8}, {photo.pixels.data(), 0, 8}, {photo.pixels.data(), 8, 8, 2},
+                             {photo.pixels.data(), 8, 8, 3, 23}, {photo.pixels.data(), -1, 8}};
+    for (const ImageView& view : bad) {
+        const ImageView views[] = {photo.view(), view};
+        CHECK(engine.ok());
+        if (engine) CHECK_FAILS(engine->detect(views, 2).status(), Code::bad_image, "image 1 ");
+    }
+}
+
+GD_TEST(engine_reads_channels_and_strides) {
+    const auto engine = engine_of();
+    if (!engine) return;
+    const Photo photo(40, 30, 200);
+    const auto expected = engine->detect(photo.view());
+    std::vector<std::uint8_t> gray, wide, alpha;
+    for (std::int64_t y = 0; y < 40; ++y) {
+        for (std::int64_t x = 0; x < 30; ++x) {
+            const std::uint8_t value = photo.pixels[static_cast<std::size_t>(3 * (30 * y + x))];
+            gray.push_back(value);
+            wide.insert(wide.end(), 3, value);
+            alpha.insert(alpha.end(), {value, value, value, 255});
+        }
+        wide.insert(wide.end(), 10, 255);
+    }
+    for (const ImageView& view : {ImageView{gray.data(), 40, 30, 1}, ImageView{wide.data(), 40, 30, 3, 100},
+                                  ImageView{alpha.data(), 40, 30, 4, 0, Order::rgb}}) {
+        const auto found = engine->detect(view);
+        CHECK(expected.ok() && found.ok() && equal(*expected, *found));
+    }
+}
+
+GD_TEST(engine_refuses_wrong_plans) {
+    const std::tuple<Changes, Code, const char*> cases[] = {
+        {{{"\"v0\",\"v1\",\"v2\",\"score", "\"v0\",\"v1\",\"v9\",\"score"}}, Code::corrupt_artefact, "uses value 'v9'"},
+        {{{"\"v3\",\"v4\"", "\"v0\",\"v4\""}}, Code::corrupt_artefact, "makes value 'v0' a second time"},
+        {{{"\"boxes\":\"v7\"", "\"boxes\":\"v8\""}}, Code::corrupt_artefact, "output boxes is value 'v8'"},
+        {{{"\"op\":\"nms\"", "\"op\":\"soft_nms_v9\""}}, Code::future_artefact, "soft_nms_v9"},
+        {{{"\"keep\":0", "\"keep\":0.5"}}, Code::corrupt_artefact, "attribute keep is not an integer"},
+        {{{"\"keep\":0", "\"keep\":0,\"more\":1"}}, Code::corrupt_artefact, "unknown attribute more"},
+        {{{"\"keep\":0,", ""}}, Code::corrupt_artefact, "attribute keep is missing"},
+        {{{"[\"v3\",\"geometry\"]", "[\"v3\"]"}}, Code::corrupt_artefact, "has 1 operands, expected 2"},
+        {{{"\"segment\":\"dense0\"", "\"segment\":\"dense1\""}}, Code::corrupt_artefact, "no blob 'segment:dense1'"},
+        {{{"\"openvino\"", "\"torch\""}}, Code::backend_missing, "target 'torch'; it has: openvino"},
+    };
+    for (const auto& [changes, code, words] : cases) CHECK_FAILS(engine_of(changes).status(), code, words);
+    const Blobs clash = {{"segment:dense0", "model"}, {"constants", safetensors("size", "[1]", {1})}};
+    CHECK_FAILS(engine_of({}, clash).status(), Code::corrupt_artefact, "constant 'size'");
+}
+
+GD_TEST(engine_explains_failing_steps) {
+    const Photo photo(64, 64);
+    const std::pair<Changes, const char*> cases[] = {
+        {{{"[\"v3\",\"geometry\"]", "[\"v3\",\"size\"]"}}, "to_image failed on f32[1 3 4], f32[1 2]: to_image: geometry"},
+        {{{"[\"v3\",\"geometry\"]", "[\"v3\",null]"}}, "none: an operand is absent (zoo/tiny.py:4)"},
+        {{{"\"keep\":0", "\"keep\":-1"}}, "keep is -1"},
+        {{{"\"boxes\":\"v7\"", "\"boxes\":\"v4\""}}, "plan: output boxes is f32[1 3]"},
+        {{{"\"count\":\"v6\"", "\"count\":\"v5\""}}, "plan: output count is i64[1 3]"},
+        {{{"\"v3\",\"v4\",\"v5\",\"v6\"]", "\"v3\",\"v4\",\"v5\",\"v6\",\"v66\"]"}}, "the kernel gives 4 outputs"},
+    };
+    for (const auto& [changes, words] : cases) {
+        const auto engine = engine_of(changes);
+        CHECK(engine.ok());
+        if (engine) CHECK_FAILS(engine->detect(photo.view()).status(), Code::internal, words);
+    }
+}
+
+GD_TEST(engine_takes_constants) {
+    const Blobs blobs = {{"segment:dense0", "model"}, {"constants", safetensors("shift", "[1,4]", {1, 1, 1000, 0})}};
+    const auto engine = engine_of({{"[\"v3\",\"geometry\"]", "[\"v3\",\"shift\"]"}}, blobs);
+    CHECK(engine.ok());
+    const auto found = engine ? engine->detect(Photo(64, 64).view()) : Result<Detections>(engine.status());
+    CHECK(found.ok() && found->objects.empty());  // outside the image
+}
+
+GD_TEST(executor_does_not_allocate_after_warm_up) {
+    const Folder folder;
+    write(folder.file("a.gdet"), tiny_file());
+    const auto artefact = Artefact::read(folder.file("a.gdet"));
+    CHECK(artefact.ok());
+    const auto executor = Executor::open(*artefact, fake_backends(), 0);
+    CHECK(executor.ok());
+    auto context = (*executor)->start();
+    CHECK(context.ok());
+    std::vector<float> pixels(2 * 3 * 64 * 64, 0.5F);
+    float size[] = {64, 64, 32, 64}, geometry[] = {1, 1, 0, 0, 1, 1, 0, 0}, thresholds[] = {0.1F, 0.5F};
+    const auto run = [&](std::int64_t images) {
+        RunInputs inputs;
+        RunOutputs outputs;
+        inputs.pixels = {pixels.data(), DType::f32, {images, 3, 64, 64}};
+        inputs.size = {size, DType::f32, {images, 2}};
+        inputs.geometry = {geometry, DType::f32, {images, 4}};
+        inputs.thresholds = thresholds;
+        CHECK((*executor)->run(**context, inputs, outputs).ok());
+        CHECK(outputs.count.i64()[0] == 2);
+    };
+    run(2);
+    const std::int64_t before = allocations();
+    const std::size_t bytes = (*context)->bytes();
+    for (int i = 0; i < 10; ++i) run(1 + i % 2);
+    CHECK(allocations() == before);
+    CHECK((*context)->bytes() == bytes && bytes > 0);
+}
+
+GD_TEST(engine_is_the_same_on_eight_threads) {
+    const auto engine = engine_of();
+    CHECK(engine.ok());
+    if (!engine) return;
+    std::vector<Photo> photos;
+    for (int i = 0; i < 24; ++i) photos.emplace_back(20 + 13 * (i % 7), 15 + 29 * (i % 5), static_cast<std::uint8_t>(10 * i));
+    std::vector<Detections> serial;
+    for (const Photo& photo : photos) {
+        const auto found = engine->detect(photo.view());
+        serial.push_back(found ? *found : Detections());
+    }
+    std::vector<std::thread> threads;
+    for (std::size_t t = 0; t < 8; ++t) {
+        threads.emplace_back([&, t] {
+            for (std::size_t i = 0; i < 3 * photos.size(); ++i) {
+                const std::size_t k = (i + 3 * t) % photos.size();
+                const auto found = engine->detect(photos[k].view());
+                CHECK(found.ok() && equal(*found, serial[k]));
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace graphdet::tests
