@@ -22,6 +22,7 @@ from graphdet.ir.detector import Variant, trace
 from graphdet.ir.graph import Graph, Value, array_hash
 from graphdet.ir.initial import initial_values
 from graphdet.ir.text import arrays_of, parse, to_text
+from graphdet.ir.types import numpy_dtype
 from graphdet.records import Array
 from graphdet.runtime.artefact import Artefact, pack_arrays
 from graphdet.runtime.engine import Engine
@@ -55,7 +56,7 @@ def compile(
     report = progress or (lambda _: None)
     report("trace")
     row, graph = find_target(target), trace(variant)
-    params = match_names(_shapes(graph), weights)
+    params = _typed(graph, match_names(_shapes(graph), weights))
     _check_finite(params)
     fixed = static_size(variant, size)
     sizes = bound_sizes(fixed, None if batch == "dynamic" else batch)
@@ -116,6 +117,11 @@ def _origins(graph: Graph, optimised: Graph) -> dict[Value, Value]:
     """For values of the optimised graph the reference values that they equal."""
     values = [v for n in graph.nodes for v in n.outputs]
     return {now: values[int(name[1:])] for name, now in optimised.taps.items() if name.startswith(ORIGIN)}
+
+
+def _typed(graph: Graph, params: Mapping[str, Array]) -> dict[str, Array]:
+    """The values in the types that the graph declares: files may store them shorter."""
+    return {name: np.asarray(array, numpy_dtype(graph.params[name].type.dtype)) for name, array in params.items()}
 
 
 def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:

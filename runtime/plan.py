@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from importlib import import_module
-from types import ModuleType
 
 import numpy as np
 
-from graphdet.errors import BackendMissing, CorruptArtefact, FutureArtefact, GdError, InternalError, nearest
+from graphdet.errors import CorruptArtefact, FutureArtefact, GdError, InternalError, nearest
 from graphdet.records import Array
 from graphdet.runtime.adapters import Segment, open_segment
 from graphdet.runtime.artefact import Artefact
 from graphdet.runtime.fields import REBUILD
 from graphdet.runtime.header import GRAPH_INPUTS, NativeStep, Plan, Step
+from graphdet.runtime.kernels import kernels
 
 Run = Callable[[list[Array | None]], list[Array]]
 Watch = Callable[[str, Array], None]
@@ -107,10 +106,10 @@ def _bind(step: Step, artefact: Artefact, threads: int | None) -> Run:
 
 
 def _bind_native(step: NativeStep) -> Run:
-    kernels = _kernels()
-    kernel = getattr(kernels, step.op, None)
+    module = kernels()
+    kernel = getattr(module, step.op, None)
     if not callable(kernel) or isinstance(kernel, type):
-        known = [name for name in dir(kernels) if not name.startswith("_")]
+        known = [name for name in dir(module) if not name.startswith("_")]
         raise FutureArtefact(
             f"the plan uses native op {step.op!r}, which this graphdet does not have",
             help=nearest(step.op, known) or "upgrade graphdet",
@@ -121,16 +120,6 @@ def _bind_native(step: NativeStep) -> Run:
         return list(result) if isinstance(result, (tuple, list)) else [result]
 
     return run
-
-
-def _kernels() -> ModuleType:
-    try:
-        return import_module("graphdet.runtime._C")
-    except ImportError as error:
-        raise BackendMissing(
-            f"the kernel extension graphdet.runtime._C cannot be loaded: {error}",
-            help="install graphdet from a wheel, or build it in place: pip install -e .",
-        ) from error
 
 
 def _guarded(step: Step, run: Run, operands: list[Array | None]) -> list[Array]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphdet.errors import BadImage, MissingFile, UnknownName, nearest
 from graphdet.records import Array, Preprocess
+from graphdet.runtime.kernels import kernels
 
 Image = str | Path | Array
 Size = tuple[int, int]
@@ -40,8 +41,8 @@ def prepare(
 ) -> Prepared:
     """Read, scale, normalise and pad images into one batch.
 
-    Images are scaled by `cv2.resize` (bilinear, uint8) to the size that `fitted` gives; an image that has that size
-    already is not altered. With `size`, every batch is padded to that (height, width); without, to the largest image of
+    Images are scaled as `cv2.resize` does it (bilinear, uint8) to the size that `fitted` gives; an image that has that
+    size already is not altered. With `size`, every batch is padded to that (height, width); without, to the largest image of
     the batch, rounded up to a multiple of `spec.divisor`. No image is a batch of 0.
 
     Args:
@@ -56,6 +57,7 @@ def prepare(
         MissingFile: an image file does not exist.
         BadImage: an image cannot be decoded or used; the message gives its number and, if any, its file.
         UnknownName: `order` is neither `bgr` nor `rgb`.
+        BackendMissing: the kernel extension is not installed.
     """
     if order not in ("bgr", "rgb"):
         raise UnknownName(f"channel order {order!r}, expected 'bgr' or 'rgb'", help=nearest(order, ("bgr", "rgb")))
@@ -63,7 +65,7 @@ def prepare(
     shapes = tuple((int(image.shape[0]), int(image.shape[1])) for image in loaded)
     targets = [fitted(shape, spec, size) for shape in shapes]
     height, width = size if size is not None else canvas(targets, spec.divisor)
-    pixels = np.full((len(loaded), 3, height, width), spec.pad, np.float32)
+    pixels = np.empty((len(loaded), 3, height, width), np.float32)
     for image, target, out in zip(loaded, targets, pixels, strict=True):
         _place(image, target, spec, out)
     scales = [_scales(shape, target, spec, size) for shape, target in zip(shapes, targets, strict=True)]
@@ -165,15 +167,8 @@ def _decode(path: Path, number: int) -> Array:
 
 
 def _place(image: Array, target: Size, spec: Preprocess, out: Array) -> None:
-    """Scale `image` to `target` and write it, normalised, into the top left of out f32[3 H W]."""
-    import cv2
-
+    """Scale `image` to `target` and write it, normalised, into the top left of out f32[3 H W]; the rest becomes padding."""
     height, width = target
-    if image.shape[:2] != target:
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    planes = cv2.split(image)
-    for channel, plane in enumerate(planes if spec.order == "bgr" else planes[::-1]):
-        view = out[channel, :height, :width]
-        np.subtract(plane, np.float32(spec.mean[channel]), out=view, dtype=np.float32)
-        if spec.std[channel] != 1.0:
-            np.divide(view, np.float32(spec.std[channel]), out=view)
+    kernels().preprocess(
+        image, out, height=height, width=width, mean=spec.mean, std=spec.std, reverse=spec.order != "bgr", pad=spec.pad
+    )

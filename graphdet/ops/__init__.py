@@ -34,6 +34,7 @@ from graphdet.ops.math import (
     sub,
     where,
 )
+from graphdet.ops.overlap import pairwise_iou
 from graphdet.ops.reduce import best, best_index, one_hot, total
 from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
 from graphdet.ops.select import nms, select_top, select_top_logits
@@ -44,7 +45,8 @@ __all__ = [
     "absolute", "add", "anchor_grid", "as_boxes", "batch_norm", "batch_norm_train", "bce", "best", "best_index",
     "cast", "cells_inside", "clip_boxes", "concat", "conv2d", "decode_deltas", "decode_points", "div", "encode_deltas",
     "encode_points", "exp", "fast_nms", "focal_loss", "gather_rows", "greater", "index", "iou", "less", "match_iou",
-    "match_simota", "matrix_nms", "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "paste_masks",
-    "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "select_top", "select_top_logits",
-    "sigmoid", "silu", "soft_nms", "square", "sub", "to_image", "total", "transpose", "upsample", "where",
+    "match_simota", "matrix_nms", "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "pairwise_iou",
+    "paste_masks", "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "select_top",
+    "select_top_logits", "sigmoid", "silu", "soft_nms", "square", "sub", "to_image", "total", "transpose", "upsample",
+    "where",
 ]  # fmt: skip

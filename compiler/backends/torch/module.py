@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from graphdet.compiler.backends.torch.kernels import RULES
 from graphdet.compiler.passes.legalize import expand
 from graphdet.errors import BadWeights
 from graphdet.ir.dims import Atom, Dim, Symbol
@@ -148,7 +149,7 @@ class _Lowering:
 @cache
 def _callable(name: str) -> Callable[..., Any]:
     """The op's PyTorch rule as a plain function under the op's name, so that generated code reads like the graph."""
-    rule = OPS[name].rules["torch"]
+    rule = RULES.get(name) or OPS[name].rules["torch"]
 
     def apply(*operands: Any, **attributes: Any) -> Any:
         return rule(torch, *operands, **attributes)

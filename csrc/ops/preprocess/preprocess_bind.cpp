@@ -1,0 +1,49 @@
+#include "ops/preprocess/preprocess.h"
+
+#include <array>
+#include <memory>
+
+#include "bindings/bytes.h"
+
+namespace graphdet::bindings {
+
+namespace {
+
+Pixels pixels_of(const py::object& image) {
+    constexpr const char* op = "preprocess";
+    const bool flat = py::isinstance<py::array>(image) && py::array(image).ndim() == 2;
+    const Bytes b = bytes_operand(op, "image", image, flat ? 2 : 3);
+    return {b.data, b.size[0], b.size[1], flat ? 1 : b.size[2], b.stride[0], b.stride[1], flat ? 1 : b.stride[2]};
+}
+
+void preprocess(const py::object& image, py::array_t<float> out, std::int64_t height, std::int64_t width,
+                const std::array<float, 3>& mean, const std::array<float, 3>& std, bool reverse, float pad) {
+    constexpr const char* op = "preprocess";
+    const bool dense = out.ndim() == 3 && (out.flags() & py::array::c_style) != 0 && out.writeable();
+    raise_if_failed(require(dense, op, ": out is no writeable, contiguous array of 3 dimensions"));
+    const TensorView view = view_of(out, DType::f32);
+    const Preprocess args = {pixels_of(image), height, width, view.dims[1], view.dims[2], mean, std, reverse, pad};
+    Plan needed;
+    raise_if_failed(plan(args, needed));
+    Status status;
+    {
+        const py::gil_scoped_release unlocked;
+        struct alignas(Workspace::kAlign) Line {
+            std::byte bytes[Workspace::kAlign];
+        };
+        const std::size_t lines = (needed.workspace + sizeof(Line) - 1) / sizeof(Line);
+        const std::unique_ptr<Line[]> scratch(new Line[lines]);
+        status = launch(args, &view, Workspace(scratch.get(), lines * sizeof(Line)));
+    }
+    raise_if_failed(status);
+}
+
+}  // namespace
+
+void bind_preprocess(py::module_& m) {
+    m.def("preprocess", &preprocess, py::arg("image"), py::arg("out").noconvert(), py::pos_only(), py::kw_only(),
+          py::arg("height"), py::arg("width"), py::arg("mean"), py::arg("std"), py::arg("reverse") = false,
+          py::arg("pad") = 0.0F, "Resize, normalise and pad an image of bytes into out f32[3 H W].");
+}
+
+}  // namespace graphdet::bindings

@@ -1,0 +1,85 @@
+"""Overlap of each box of one set with each of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphdet.ir.graph import Value
+from graphdet.ir.op import FP32, op
+from graphdet.ops.box import random_boxes
+from graphdet.ops.math import Example
+
+
+@op("boxes<xyxy,F>[N A 4], boxes<xyxy,F>[N B 4] -> f[N A B]", FP32)
+def pairwise_iou(a: Value, b: Value, *, generalised: bool = False) -> Value:
+    """IoU of each box of `a` with each of `b`, image by image; generalised: minus the empty part of the box around both.
+
+    Generalised IoU is that of Rezatofighi et al. 2019. Negative sizes count as 0. Where union or hull are 0, or not a
+    number, their quotient counts as 0.
+    """
+    ...
+
+
+def _sides(lib: Any, low: Any, high: Any) -> Any:
+    extent = high - low
+    return lib.where(extent < 0, lib.zeros_like(extent), extent)
+
+
+def _area(lib: Any, low: Any, high: Any) -> Any:
+    sides = _sides(lib, low, high)
+    return sides[..., 0] * sides[..., 1]
+
+
+def _quotient(lib: Any, part: Any, whole: Any, valid: Any) -> Any:
+    valid = valid & (whole > 0)
+    return lib.where(valid, part / lib.where(valid, whole, lib.ones_like(whole)), lib.zeros_like(part))
+
+
+def _pairwise(lib: Any, a: Any, b: Any, generalised: bool) -> Any:
+    a, b = a[:, :, None], b[:, None]
+    inside = _area(lib, lib.maximum(a[..., :2], b[..., :2]), lib.minimum(a[..., 2:], b[..., 2:]))
+    union = _area(lib, a[..., :2], a[..., 2:]) + _area(lib, b[..., :2], b[..., 2:]) - inside
+    found = _quotient(lib, inside, union, union == union)
+    if generalised:
+        hull = _area(lib, lib.minimum(a[..., :2], b[..., :2]), lib.maximum(a[..., 2:], b[..., 2:]))
+        found = found - _quotient(lib, hull - union, hull, union == union)
+    return found
+
+
+pairwise_iou.reference(lambda a, b, *, generalised: _pairwise(np, a, b, generalised))
+pairwise_iou.torch(lambda t, a, b, *, generalised: _pairwise(t, a, b, generalised))
+
+
+@pairwise_iou.onnx
+def _(e: Any, a: Any, b: Any, *, generalised: bool) -> Any:
+    zero = e.constant(np.float32(0))
+    a, b = e.Unsqueeze(a, e.sizes((2,))), e.Unsqueeze(b, e.sizes((1,)))
+
+    def area(low: Any, high: Any) -> Any:
+        return e.ReduceProd(e.Relu(e.Sub(high, low)), e.sizes((-1,)), keepdims=0)
+
+    def quotient(part: Any, whole: Any) -> Any:
+        solid = e.Greater(whole, zero)
+        return e.Where(solid, e.Div(part, e.Where(solid, whole, e.constant(np.float32(1)))), zero)
+
+    (low_a, high_a), (low_b, high_b) = (e.Split(x, axis=-1, num_outputs=2) for x in (a, b))
+    inside = area(e.Max(low_a, low_b), e.Min(high_a, high_b))
+    union = e.Sub(e.Add(area(low_a, high_a), area(low_b, high_b)), inside)
+    found = quotient(inside, union)
+    if not generalised:
+        return found
+    hull = area(e.Min(low_a, low_b), e.Max(high_a, high_b))
+    return e.Sub(found, quotient(e.Sub(hull, union), hull))
+
+
+pairwise_iou.native("pairwise_iou")
+
+
+@pairwise_iou.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (random_boxes(rng, 2, 5), random_boxes(rng, 2, 3)), {}
+    yield (random_boxes(rng, 2, 5), random_boxes(rng, 2, 3)), {"generalised": True}
+    yield (random_boxes(rng, 1, 2), np.zeros((1, 1, 4), np.float32)), {"generalised": True}

@@ -1,0 +1,94 @@
+"""The one-pass pre-processing kernel: bit for bit what OpenCV's resize and NumPy's arithmetic give."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+_C: Any = importlib.import_module("graphdet.runtime._C")
+Array = Any
+
+SIDES = st.one_of(st.integers(1, 8), st.integers(1, 200))
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+PLAIN: dict[str, Any] = {"mean": (0, 0, 0), "std": (1, 1, 1)}
+
+
+def noise(seed: int, *shape: int) -> Array:
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def run(image: Array, height: int, width: int, canvas: tuple[int, int] | None = None, **how: Any) -> Array:
+    out = np.full((3, *(canvas or (height, width))), np.nan, np.float32)
+    _C.preprocess(image, out, height=height, width=width, **{**PLAIN, **how})
+    return out
+
+
+def expected(image: Array, height: int, width: int) -> Array:
+    """f32[3 height width] without normalisation."""
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    planes = np.repeat(resized[..., None], 3, 2) if resized.ndim == 2 else resized[..., :3]
+    return planes.transpose(2, 0, 1).astype(np.float32)
+
+
+@given(st.integers(0, 99), SIDES, SIDES, SIDES, SIDES, st.sampled_from([1, 3, 4]))
+@example(0, 100, 100, 50, 50, 3)
+@example(0, 1, 1, 7, 9, 3)
+@example(0, 64, 96, 64, 96, 3)
+def test_resize_equals_opencv(seed: int, h: int, w: int, height: int, width: int, channels: int) -> None:
+    image = noise(seed, h, w, channels) if channels > 1 else noise(seed, h, w)
+    np.testing.assert_array_equal(run(image, height, width), expected(image, height, width))
+
+
+@pytest.mark.parametrize(("source", "target"), [((1080, 1920), (750, 1333)), ((480, 640), (800, 1067)), ((427, 640), (277, 416))])
+def test_resize_of_photo_sizes_equals_opencv(source: tuple[int, int], target: tuple[int, int]) -> None:
+    image = noise(0, *source, 3)
+    np.testing.assert_array_equal(run(image, *target), expected(image, *target))
+
+
+@given(st.integers(0, 99), SIDES, SIDES, st.booleans())
+def test_normalise_order_and_pad(seed: int, h: int, w: int, reverse: bool) -> None:
+    image = noise(seed, h, w, 3)
+    found = run(image, 20, 30, (33, 37), mean=MEAN, std=STD, reverse=reverse, pad=-1.5)
+    values = expected(image, 20, 30)[:: -1 if reverse else 1]
+    mean, std = (np.asarray(x, np.float32)[:, None, None] for x in (MEAN, STD))
+    wanted = np.full((3, 33, 37), -1.5, np.float32)
+    wanted[:, :20, :30] = (values - mean) / std
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_any_strides_mean_the_same() -> None:
+    big = noise(1, 90, 120, 4)
+    views = (big[::2, ::3, :3], big[::-1, ::-1, :3], big[..., :3].transpose(1, 0, 2), big[5:50, 7:8, :3], big[..., 2::-1])
+    for view in (*views, big[..., 0], np.asfortranarray(big), np.broadcast_to(big[:1], (9, 120, 4)), big[:, :1, 0]):
+        copied = np.ascontiguousarray(view).copy()
+        np.testing.assert_array_equal(run(view, 31, 47), run(copied, 31, 47))
+
+
+def test_threads_do_not_change_results() -> None:
+    image = noise(2, 300, 400, 3)
+    _C.set_threads(1)
+    one = run(image, 211, 333, (224, 352), mean=MEAN, std=STD)
+    _C.set_threads(5)
+    np.testing.assert_array_equal(run(image, 211, 333, (224, 352), mean=MEAN, std=STD), one)
+    _C.set_threads(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: run(noise(0, 4, 4, 2), 4, 4), "has 2 channels, expected 1, 3 or 4"),
+        (lambda: run(noise(0, 0, 4, 3), 4, 4), "the image is 0 x 4"),
+        (lambda: run(noise(0, 4, 4, 3), 4, 4, (3, 4)), "the size is 4 x 4, expected at least 1 x 1 and at most 3 x 4"),
+        (lambda: run(noise(0, 4, 4, 3).astype(np.float32), 4, 4), "image is no array of uint8"),
+        (lambda: _C.preprocess(noise(0, 4, 4, 3), np.zeros((4, 4), np.float32), height=1, width=1, **PLAIN), "out is no"),
+    ],
+)
+def test_bad_input_says_what_was_found_and_expected(call: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
