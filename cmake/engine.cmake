@@ -87,10 +87,11 @@ if(GRAPHDET_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     message(FATAL_ERROR "GRAPHDET_FUZZ needs clang: CXX=clang++ cmake ...")
   endif()
-  add_compile_options(-fsanitize=fuzzer-no-link)
-  add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp csrc/engine/constants.cpp csrc/engine/external.cpp)
+  # Everything that the target runs is instrumented, so it is compiled for it anew.
+  add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp csrc/core/check.cpp csrc/engine/artefact.cpp
+                               csrc/engine/constants.cpp csrc/engine/external.cpp csrc/engine/header.cpp
+                               csrc/engine/json.cpp csrc/engine/sha256.cpp)
+  target_include_directories(fuzz_artefact PRIVATE csrc csrc/include)
   target_compile_options(fuzz_artefact PRIVATE ${GRAPHDET_FLAGS} -fsanitize=fuzzer)
   target_link_options(fuzz_artefact PRIVATE -fsanitize=fuzzer)
-  target_link_libraries(fuzz_artefact PRIVATE graphdet_artefact graphdet_kernels)
-  target_compile_options(graphdet_artefact PRIVATE -fsanitize=fuzzer-no-link)
 endif()

@@ -1,0 +1,1 @@
+"""The native runtime, seen from Python and as an installed library."""

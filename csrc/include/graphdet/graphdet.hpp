@@ -23,8 +23,10 @@
 
 #if defined(_WIN32)
 #define GRAPHDET_API
+#define GRAPHDET_LOCAL
 #else
 #define GRAPHDET_API __attribute__((visibility("default")))
+#define GRAPHDET_LOCAL __attribute__((visibility("hidden")))
 #endif
 
 namespace graphdet {
@@ -99,7 +101,7 @@ class GRAPHDET_API Engine {
     [[nodiscard]] const std::string& detector() const;
     [[nodiscard]] const std::string& target() const;
 
-    class Impl;
+    class GRAPHDET_LOCAL Impl;
     explicit Engine(std::unique_ptr<Impl> impl);
     Engine(Engine&&) noexcept;
     Engine& operator=(Engine&&) noexcept;

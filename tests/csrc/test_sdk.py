@@ -1,0 +1,240 @@
+"""The C++ engine as its users meet it: installed, linked from another folder, and compared with the Python engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import graphdet
+from graphdet.cli._build import read_variant
+from graphdet.data.scenes import scene
+from graphdet.records import Array, Detections
+from graphdet.runtime import load, write_artefact
+from tests.runtime.tiny import artefact
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+NANO = "data/yolox-nano-0.1.1rc0-onnx/yolox_nano.onnx"
+PHOTOS = "data/coco-val186-official/val2017"
+SIZES = [(320, 320), (480, 640), (333, 500), (700, 200), (640, 640), (64, 64), (37, 41), (900, 1600)]
+
+
+def run(*words: object) -> str:
+    """Output of a program, which must succeed."""
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def cmake(source: Path, build: Path, *options: str) -> None:
+    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    run("cmake", "-S", source, "-B", build, *generator, *options)
+    run("cmake", "--build", build, "--parallel", "2")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build folder of library and C++ tests."""
+    pytest.importorskip("openvino", reason="the C++ engine takes OpenVINO from its wheel")
+    if shutil.which("cmake") is None or shutil.which("c++") is None:
+        pytest.skip("needs cmake and a C++ compiler")
+    build: Path = tmp_path_factory.mktemp("sdk")
+    flags = ["-DGRAPHDET_SDK=ON", "-DGRAPHDET_TESTS=ON", "-DGRAPHDET_PYTHON=OFF", "-DGRAPHDET_OPENVINO=ON"]
+    cmake(ROOT, build, *flags, f"-DPython_EXECUTABLE={sys.executable}")
+    return build
+
+
+@pytest.fixture(scope="module")
+def prefix(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the library is installed."""
+    where: Path = tmp_path_factory.mktemp("prefix")
+    run("cmake", "--install", built, "--prefix", where)
+    return where
+
+
+@pytest.fixture(scope="module")
+def programs(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The examples, built from the installed files alone."""
+    folder: Path = tmp_path_factory.mktemp("examples")
+    shutil.copytree(prefix / "share/graphdet/examples", folder / "source")
+    cmake(folder / "source", folder / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+    return folder / "build"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder: Path = tmp_path_factory.mktemp("scenes")
+    return list(_written(folder, [scene(np.random.default_rng(i), size)[0] for i, size in enumerate(SIZES)]))
+
+
+def _written(folder: Path, images: list[Array]) -> Iterator[Path]:
+    for i, image in enumerate(images):
+        path = folder / f"{i}.ppm"
+        cv2.imwrite(str(path), image)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("engine") / "x.gdet"
+    return _compiled(path)
+
+
+def _compiled(path: Path, **options: Any) -> Path:
+    variant, weights = read_variant("yolox_scenes", None)
+    write_artefact(path, graphdet.compile(variant, weights.tensors, certified=False, **options))
+    return path
+
+
+def compare(programs: Path, engine: Path, files: list[Path], **thresholds: float) -> int:
+    """Detections of C++ and Python must be equal in every bit; returns how many there are."""
+    words = [word for name, value in thresholds.items() for word in (f"--{name}", value)]
+    rows = json.loads(run(programs / "detect", engine, *files, "--threads", 1, *words))
+    found = load(engine, threads=1)([str(file) for file in files], **thresholds)
+    assert [row["image"] for row in rows] == [str(file) for file in files]
+    for row, one in zip(rows, found, strict=True):
+        back = _read(row)
+        assert back.size == one.size
+        assert back.boxes.tobytes() == one.boxes.tobytes()
+        assert back.scores.tobytes() == one.scores.tobytes()
+        assert back.labels.tolist() == one.labels.tolist()
+        assert [item["class"] for item in row["objects"]] == [one.name(int(label)) for label in one.labels]
+    return sum(len(one) for one in found)
+
+
+def _read(row: dict[str, Any]) -> Detections:
+    objects = row["objects"]
+    boxes = np.array([item["box"] for item in objects], np.float32).reshape(-1, 4)
+    scores = np.array([item["score"] for item in objects], np.float32)
+    return Detections(boxes, scores, np.array([item["label"] for item in objects], np.int64), (), tuple(row["size"]))
+
+
+def test_the_cpp_tests_pass(built: Path) -> None:
+    assert ", 0 failed checks" in run(built / "graphdet_tests")
+
+
+def test_detections_equal_python(programs: Path, engine: Path, scenes: list[Path]) -> None:
+    assert compare(programs, engine, scenes) > 40
+    assert compare(programs, engine, scenes, score=0.3, iou=0.4) >= 8
+
+
+@pytest.mark.parametrize("batch", [3, "dynamic"])
+def test_batches_equal_python(programs: Path, scenes: list[Path], batch: int | str, tmp_path: Path) -> None:
+    path = _compiled(tmp_path / "x.gdet", batch=batch, size="dynamic")
+    assert compare(programs, path, [*scenes, *scenes[:3]]) > 40
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {
+            "fit": "short_side",
+            "size": (48, 80),
+            "order": "rgb",
+            "mean": (123.675, 116.28, 103.53),
+            "std": (58.0, 57.0, 57.4),
+        },
+        {"fit": "letterbox", "size": (40, 72), "pad": 114.0, "divisor": 8},
+    ],
+)
+def test_preprocessing_rules_equal_python(
+    programs: Path, scenes: list[Path], rule: dict[str, Any], tmp_path: Path
+) -> None:
+    tiny = artefact(target="openvino")
+    spec = replace(tiny.header.preprocess, **rule)
+    write_artefact(tmp_path / "x.gdet", replace(tiny, header=replace(tiny.header, preprocess=spec)))
+    assert compare(programs, tmp_path / "x.gdet", scenes, score=0.0) >= len(scenes)
+
+
+def test_photos_equal_python(programs: Path, shared: Callable[[str], Path], tmp_path: Path) -> None:
+    from graphdet import zoo
+    from graphdet.importers.detector import import_weights
+
+    nano = zoo.get("yolox_nano")
+    weights = import_weights(shared(NANO), nano)
+    write_artefact(tmp_path / "nano.gdet", graphdet.compile(nano, weights.tensors, certified=False))
+    photos = sorted(shared(PHOTOS).iterdir())[:8]
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    files = list(_written(tmp_path, [cv2.imread(str(photo), flags) for photo in photos]))
+    assert compare(programs, tmp_path / "nano.gdet", files) > 100
+
+
+def test_drawing(programs: Path, engine: Path, scenes: list[Path], tmp_path: Path) -> None:
+    run(programs / "detect", engine, scenes[0], "--score", 0.3, "--draw", tmp_path)
+    drawn, plain = cv2.imread(str(tmp_path / "0.ppm")), cv2.imread(str(scenes[0]))
+    assert drawn.shape == plain.shape
+    assert 0 < np.any(drawn != plain, axis=2).mean() < 0.5
+
+
+def test_bench(programs: Path, engine: Path, scenes: list[Path]) -> None:
+    row = json.loads(run(programs / "bench", engine, scenes[0], 10, 1))
+    assert row["runs"] == 10
+    assert 0 < row["min_ms"] <= row["p50_ms"] <= row["p99_ms"]
+
+
+def test_the_c_interface(programs: Path, engine: Path, scenes: list[Path]) -> None:
+    found = load(engine, threads=1)(str(scenes[1]))[0]
+    lines = [line.split() for line in run(programs / "detect_c", engine, scenes[1]).splitlines()]
+    assert [line[0] for line in lines] == [found.name(int(label)) for label in found.labels]
+    numbers = np.array([line[1:] for line in lines], np.float64).astype(np.float32)
+    assert numbers.tobytes() == np.column_stack([found.scores, found.boxes]).tobytes()
+
+
+def test_symbols(prefix: Path, programs: Path) -> None:
+    """The library shows its interface and nothing else, and the C program needs nothing but the C functions."""
+    if shutil.which("nm") is None:
+        pytest.skip("needs nm")
+    library = next((prefix / "lib").glob("libgraphdet.so.*.*"))
+    shown = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()]
+    own = [name for name in shown if "graphdet" in name]
+    assert own
+    assert [name for name in own if not re.match(r"_ZNK?8graphdet(6Engine|7version|8backends)", name)] == []
+    needed = [line.split()[-1] for line in run("nm", "-D", "--undefined-only", programs / "detect_c").splitlines()]
+    assert [name for name in needed if "graphdet" in name] == []
+    assert {name for name in needed if name.startswith("gd_")} <= {name for name in shown if name.startswith("gd_")}
+
+
+@pytest.mark.parametrize("program", ["detect", "detect_c"])
+def test_files_that_cannot_be_used(
+    programs: Path, engine: Path, scenes: list[Path], program: str, tmp_path: Path
+) -> None:
+    whole = engine.read_bytes()
+    write_artefact(tmp_path / "ort.gdet", artefact(target="onnxruntime"))
+    contents = {
+        "GD400": b"PK\x03\x04",
+        "GD401": whole[:-1],
+        "GD402": whole[:8] + b"\x09" + whole[9:],
+        "GD403": whole[:-1] + bytes([whole[-1] ^ 1]),
+        "GD330": (tmp_path / "ort.gdet").read_bytes(),
+    }
+    # The last blob of the file is what the bit is flipped in, and it must be one that the engine reads.
+    for code, content in contents.items():
+        (tmp_path / "a.gdet").write_bytes(content)
+        done = subprocess.run([programs / program, tmp_path / "a.gdet", scenes[0]], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert f"{program}: {code}: " in done.stderr
+
+
+def test_the_page_in_the_documentation(prefix: Path, engine: Path, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "runtime-cpp.md").read_text(encoding="utf-8")
+    blocks = {name: re.findall(rf"^```{name}\n(.*?)^```", page, re.M | re.S) for name in ("cmake", "cpp", "c")}
+    for language, program in (("cpp", "mine.cpp"), ("c", "mine.c")):
+        folder = tmp_path / language
+        folder.mkdir()
+        (folder / program).write_text(blocks[language][0])
+        lists = blocks["cmake"][0].replace("mine.cpp", program).replace("LANGUAGES CXX", "LANGUAGES C CXX")
+        (folder / "CMakeLists.txt").write_text(lists)
+        cmake(folder, folder / "build", f"-DCMAKE_PREFIX_PATH={prefix}")
+        assert run(folder / "build" / "mine", engine).startswith("0 objects")
