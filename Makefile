@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV   ?= .venv
 # Named on its own line, so that a machine can choose its build of torch: make setup TORCH='torch==2.13.0 --index-url ...'
 TORCH  ?= torch==2.13.0
+CLANG  ?= clang++
+FUZZ_SECONDS ?= 600
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs golden bench native clean
+.PHONY: help setup demo test test-slow check format docs golden bench native sanitize fuzz clean
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +53,15 @@ bench: setup  ## Run every benchmark
 native: setup  ## Rebuild only the extension, in place
 	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/native -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN)/python)"
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/native --parallel 2
+
+sanitize: setup  ## Run the C++ tests under the address, undefined-behaviour and thread sanitizers
+	export PATH="$(abspath $(BIN)):$$PATH"; for preset in asan tsan; do \
+		cmake --preset $$preset && cmake --build --preset $$preset --parallel 2 && ctest --preset $$preset || exit 1; done
+
+fuzz: setup  ## Fuzz the reader of engine files and the plan executor, each for FUZZ_SECONDS; needs clang
+	export PATH="$(abspath $(BIN)):$$PATH"; CXX=$(CLANG) cmake --preset fuzz && cmake --build --preset fuzz --parallel 2
+	for name in artefact plan; do mkdir -p build/fuzz/corpus/$$name; build/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) \
+		-max_len=8192 -timeout=20 build/fuzz/corpus/$$name csrc/tests/seeds/$$name || exit 1; done
 
 clean:  ## Remove what builds made; the environment stays
 	rm -rf build dist demo *.egg-info runtime/_C*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis

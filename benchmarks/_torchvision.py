@@ -52,7 +52,9 @@ def _build(folder: Path, name: str, symbols: list[str]) -> Path:
             lines.append(f"void {symbol}(void) {{ abort(); }}")
     source, script, out = (folder / f"{name}{end}" for end in (".c", ".map", ""))
     source.write_text("\n".join(lines) + "\n", encoding="ascii")
-    script.write_text(f"{name} {{ global: *; }};\n" if name.startswith("libcudart") else "{ global: *; };\n", encoding="ascii")
+    script.write_text(
+        f"{name} {{ global: *; }};\n" if name.startswith("libcudart") else "{ global: *; };\n", encoding="ascii"
+    )
     command = ["gcc", "-shared", "-fPIC", "-w", f"-Wl,-soname,{name}", f"-Wl,--version-script={script}"]
     subprocess.run([*command, "-o", str(out), str(source)], check=True)
     return out

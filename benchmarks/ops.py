@@ -1,11 +1,10 @@
-"""Each native kernel against its usual counterpart, in one run: `python benchmarks/ops.py [--torchvision DIR] [--out FILE]`.
+"""Each native kernel against its usual counterpart: NMS, RoIAlign, masks, RLE, pre-processing.
 
-The two take turns, so that other work on the machine slows both; what counts is the ratio of the medians.
+The two take turns, so that other work on the machine slows both; what counts is the ratio, peer time / our time.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -16,10 +15,10 @@ from typing import Any
 
 import click
 import numpy as np
+from _common import ROOT, common, finish, watched
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout needs no installation
+sys.path.insert(0, str(ROOT))  # a checkout needs no installation
 
-from benchmarks import _torchvision
 from graphdet.records import Array
 from graphdet.runtime.kernels import kernels
 
@@ -44,6 +43,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for call, log in zip((case.ours, case.peer), times, strict=True):
+            time.sleep(0.01)  # thread pools of the other side spin for a while after their work
             start = time.perf_counter()
             call()
             log.append((time.perf_counter() - start) * 1e3)
@@ -77,7 +77,9 @@ def nms_cases(vision: Any) -> list[Case]:
 
         def peer() -> Any:
             if vision is None:
-                return nms.rules["torch"](torch, b, s, c, torch.tensor(-1.0), torch.tensor(0.5), keep=0, agnostic=agnostic)[1][0]
+                return nms.rules["torch"](
+                    torch, b, s, c, torch.tensor(-1.0), torch.tensor(0.5), keep=0, agnostic=agnostic
+                )[1][0]
             kept = vision.nms(b[0], s[0], 0.5) if agnostic else vision.batched_nms(b[0], s[0], c[0], 0.5)
             return s[0][kept]
 
@@ -135,7 +137,7 @@ def close(mine: Any, theirs: Any) -> bool:
 
 
 def mask_cases() -> list[Case]:
-    """100 masks of 28x28 into an image, against the field's sampling of the whole image for each; and their encoding."""
+    """100 masks of 28x28 into an image, against sampling the whole image for each; and their encoding."""
     import torch
     from pycocotools import mask as coco
 
@@ -154,7 +156,9 @@ def mask_cases() -> list[Case]:
         ys, xs = (torch.arange(0, n, dtype=torch.float32) + 0.5 for n in (height, width))
         down = (ys[None] - b[:, 1:2]) / (b[:, 3:] - b[:, 1:2]) * 2 - 1
         across = (xs[None] - b[:, :1]) / (b[:, 2:3] - b[:, :1]) * 2 - 1
-        grid = torch.stack([across[:, None].expand(count, height, width), down[:, :, None].expand(count, height, width)], 3)
+        grid = torch.stack(
+            [across[:, None].expand(count, height, width), down[:, :, None].expand(count, height, width)], 3
+        )
         return torch.nn.functional.grid_sample(m, grid, align_corners=False)[:, 0] >= 0.5
 
     def pasted(mine: Any, theirs: Any) -> bool:
@@ -180,7 +184,8 @@ def mask_cases() -> list[Case]:
     return [
         Case("paste 100 masks into 1333x800", "torch grid_sample", 8, ours, peer, pasted),
         Case("paste 100 masks as RLE", "grid_sample, pycocotools", None, straight, two_steps, close_areas),
-        Case("RLE encode 100 masks", "pycocotools", 3, lambda: native.rle_encode(coco_layout), lambda: coco.encode(columns), same),
+        Case("RLE encode 100 masks", "pycocotools", 3, lambda: native.rle_encode(coco_layout),
+             lambda: coco.encode(columns), same),
         Case("RLE encode 100 row-major masks", "asfortranarray, pycocotools", None, lambda: native.rle_encode(bitmaps),
              lambda: coco.encode(np.asfortranarray(bitmaps.transpose(1, 2, 0))), same),
     ]  # fmt: skip
@@ -227,47 +232,54 @@ def iou_case() -> Case:
     return Case("pairwise IoU 20000 x 100", "plain torch", None, lambda: native.pairwise_iou(a, b), peer, close)
 
 
-def show(rows: list[dict[str, Any]], threads: int) -> None:
-    """The table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"Kernels against their peers, {threads} threads, single image")
-    for column in ("kernel", "peer", "ours ms", "peer ms", "ratio", "target", "same"):
-        table.add_column(column, justify="left" if column in ("kernel", "peer") else "right")
-    for row in rows:
-        target = "" if row["target"] is None else f">= {row['target']:g}"
-        met = "" if row["target"] is None else "green" if row["ratio"] >= row["target"] else "red"
-        ratio = f"[{met}]{row['ratio']:.1f}[/]" if met else f"{row['ratio']:.1f}"
-        same = "yes" if row["same_result"] else "[red]no[/]"
-        table.add_row(row["name"], row["peer"], f"{row['ours_ms']:.2f}", f"{row['peer_ms']:.2f}", ratio, target, same)
-    Console(width=120).print(table)
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """A row of the table."""
+    target = row["target"]
+    return {
+        "kernel": row["name"],
+        "peer": row["peer"],
+        "ours ms": f"{row['ours_ms']:.2f}",
+        "peer ms": f"{row['peer_ms']:.2f}",
+        "ratio": f"{row['ratio']:.1f}",
+        "target": "" if target is None else f">= {target:g}" + ("" if row["ratio"] >= target else ", missed"),
+        "same": "yes" if row["same_result"] else "NO",
+    }
 
 
-@click.command()
-@click.option("--torchvision", type=click.Path(path_type=Path), help="Compare with torchvision, installed into this folder.")
+@click.command(help=__doc__)
+@click.option(
+    "--torchvision", type=click.Path(path_type=Path), help="Compare with torchvision, installed into this folder."
+)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--rounds", default=9, show_default=True)
 @click.option("--only", default="", help="Cases whose name contains this.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the figures as JSON.")
-def main(torchvision: Path | None, threads: int, rounds: int, only: str, out: Path | None) -> None:
-    """Compare each kernel with its peer."""
+@common
+def main(torchvision: Path | None, threads: int, rounds: int, only: str, as_json: bool, out: Path | None) -> None:
+    """Measure and report."""
     import cv2
     import torch
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     kernels().set_threads(threads)
+    vision = None
     if torchvision:
+        from _torchvision import load
+
         torchvision.mkdir(parents=True, exist_ok=True)
-    vision = _torchvision.load(torchvision) if torchvision else None
+        vision = load(torchvision)
     makers: list[Callable[[], list[Case]]] = [
-        lambda: nms_cases(vision), lambda: roi_cases(vision), mask_cases, lambda: [preprocess_case(), iou_case()],
-    ]  # fmt: skip
-    rows = [measure(case, rounds) for maker in makers for case in maker() if only in case.name]
-    show(rows, threads)
-    if out:
-        out.write_text(json.dumps({"threads": threads, "torch": torch.__version__, "rows": rows}, indent=2) + "\n")
+        lambda: nms_cases(vision),
+        lambda: roi_cases(vision),
+        mask_cases,
+        lambda: [preprocess_case(), iou_case()],
+    ]
+    noise: dict[str, Any] = {}
+    with watched(noise):
+        rows = [measure(case, rounds) for maker in makers for case in maker() if only in case.name]
+    protocol = f"one image, {threads} threads, {rounds} turns of each, medians"
+    document = {"protocol": protocol, "noise": noise, "rows": rows}
+    finish("ops", document, [cells(row) for row in rows], as_json=as_json, out=out)
 
 
 if __name__ == "__main__":

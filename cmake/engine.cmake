@@ -33,6 +33,8 @@ add_library(graphdet_objects OBJECT
   csrc/engine/executor.cpp
   csrc/engine/external.cpp
   csrc/engine/native.cpp
+  csrc/engine/native_dense.cpp
+  csrc/engine/native_regions.cpp
   csrc/engine/preprocess.cpp
   csrc/engines/backends.cpp)
 target_include_directories(graphdet_objects PUBLIC csrc csrc/include PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")
@@ -62,6 +64,11 @@ if(GRAPHDET_SDK)
   set_target_properties(graphdet_engine PROPERTIES OUTPUT_NAME graphdet EXPORT_NAME graphdet
                         VERSION ${GRAPHDET_VERSION} SOVERSION 0 INSTALL_RPATH_USE_LINK_PATH ON LINKER_LANGUAGE CXX)
 
+  if(UNIX AND NOT APPLE)
+    target_link_options(graphdet_engine PRIVATE "-Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/cmake/exports.map")
+    set_target_properties(graphdet_engine PROPERTIES LINK_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cmake/exports.map")
+  endif()
+
   set(package "${CMAKE_INSTALL_LIBDIR}/cmake/graphdet")
   install(TARGETS graphdet_engine EXPORT graphdet LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
   install(DIRECTORY csrc/include/graphdet DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
@@ -87,11 +94,17 @@ if(GRAPHDET_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     message(FATAL_ERROR "GRAPHDET_FUZZ needs clang: CXX=clang++ cmake ...")
   endif()
-  # Everything that the target runs is instrumented, so it is compiled for it anew.
-  add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp csrc/core/check.cpp csrc/engine/artefact.cpp
-                               csrc/engine/constants.cpp csrc/engine/external.cpp csrc/engine/header.cpp
-                               csrc/engine/json.cpp csrc/engine/sha256.cpp)
-  target_include_directories(fuzz_artefact PRIVATE csrc csrc/include)
-  target_compile_options(fuzz_artefact PRIVATE ${GRAPHDET_FLAGS} -fsanitize=fuzzer)
-  target_link_options(fuzz_artefact PRIVATE -fsanitize=fuzzer)
+  # Everything that a target runs is instrumented, so it is compiled for it anew.
+  set(reader csrc/engine/artefact.cpp csrc/engine/constants.cpp csrc/engine/external.cpp csrc/engine/header.cpp
+             csrc/engine/json.cpp csrc/engine/sha256.cpp)
+  set(runner csrc/engine/engine.cpp csrc/engine/executor.cpp csrc/engine/native.cpp csrc/engine/native_dense.cpp
+             csrc/engine/native_regions.cpp csrc/engine/preprocess.cpp csrc/engines/backends.cpp csrc/tests/tiny.cpp)
+  add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp ${reader} csrc/core/check.cpp)
+  add_executable(fuzz_plan csrc/tests/fuzz_plan.cpp ${reader} ${runner} ${GRAPHDET_KERNELS})
+  foreach(target fuzz_artefact fuzz_plan)
+    target_include_directories(${target} PRIVATE csrc csrc/include "${CMAKE_CURRENT_BINARY_DIR}/generated")
+    target_compile_options(${target} PRIVATE ${GRAPHDET_FLAGS} -fsanitize=fuzzer)
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    target_link_libraries(${target} PRIVATE Threads::Threads)
+  endforeach()
 endif()

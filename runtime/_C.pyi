@@ -1,6 +1,7 @@
 """Native kernels. Contracts (shapes, ties, NaN, empty input) are the headers `csrc/ops/<op>/<op>.h`.
 
 Arrays are float32, labels, index and count int64; other dtypes and shapes raise ValueError. Strided arrays are copied.
+Images and bitmaps are uint8 (or bool) and are read as they lie.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 _Floats: TypeAlias = NDArray[np.float32]
 _Ints: TypeAlias = NDArray[np.int64]
+_Bytes: TypeAlias = NDArray[np.uint8] | NDArray[np.bool_]
+_Detections: TypeAlias = tuple[_Floats, _Floats, _Ints, _Ints]
 _Scalar: TypeAlias = float | np.floating[Any] | _Floats
 
 def select_top(
@@ -44,3 +47,93 @@ def nms(
     agnostic: bool,
 ) -> tuple[_Floats, _Floats, _Ints, _Ints]: ...
 def _check_artefact(path: str, /) -> str: ...
+def soft_nms(
+    boxes: _Floats,
+    scores: _Floats,
+    labels: _Ints,
+    score_threshold: _Scalar,
+    iou_threshold: _Scalar,
+    /,
+    *,
+    keep: int = 0,
+    agnostic: bool = False,
+    decay: str = "linear",
+    sigma: float = 0.5,
+) -> _Detections: ...
+def matrix_nms(
+    boxes: _Floats,
+    scores: _Floats,
+    labels: _Ints,
+    score_threshold: _Scalar,
+    /,
+    *,
+    keep: int = 0,
+    agnostic: bool = False,
+    decay: str = "gaussian",
+    sigma: float = 2.0,
+) -> _Detections: ...
+def fast_nms(
+    boxes: _Floats,
+    scores: _Floats,
+    labels: _Ints,
+    score_threshold: _Scalar,
+    iou_threshold: _Scalar,
+    /,
+    *,
+    keep: int = 0,
+    agnostic: bool = False,
+) -> _Detections: ...
+def pairwise_iou(a: _Floats, b: _Floats, /, *, generalised: bool = False) -> _Floats: ...
+def roi_align(
+    features: _Floats, rois: _Floats, /, *, size: Sequence[int], scale: float, samples: int = 0, aligned: bool = True
+) -> _Floats: ...
+def roi_align_backward(
+    gradient: _Floats,
+    rois: _Floats,
+    /,
+    *,
+    map: Sequence[int],
+    size: Sequence[int],
+    scale: float,
+    samples: int = 0,
+    aligned: bool = True,
+) -> _Floats: ...
+def roi_align_levels(
+    boxes: _Floats,
+    count: _Ints,
+    /,
+    *levels: _Floats | None,
+    strides: Sequence[float],
+    size: Sequence[int],
+    samples: int = 0,
+    aligned: bool = True,
+    canonical: float = 224.0,
+    finest: int = 2,
+) -> _Floats: ...
+def roi_pool(features: _Floats, rois: _Floats, /, *, size: Sequence[int], scale: float) -> _Floats: ...
+def paste_masks(
+    masks: _Floats, boxes: _Floats, count: _Ints, /, *, height: int, width: int, threshold: float = 0.5
+) -> NDArray[np.uint8]: ...
+def paste_runs(
+    masks: _Floats, boxes: _Floats, count: _Ints, /, *, height: int, width: int, threshold: float = 0.5
+) -> list[list[bytes]]: ...
+def rle_encode(masks: _Bytes, /) -> list[bytes]: ...
+def rle_decode(counts: Sequence[bytes], /, *, height: int, width: int) -> NDArray[np.uint8]: ...
+def rle_area(counts: Sequence[bytes], /, *, height: int, width: int) -> _Ints: ...
+def rle_iou(
+    a: Sequence[bytes], b: Sequence[bytes], /, *, height: int, width: int, crowd: Sequence[bool] = ()
+) -> NDArray[np.float64]: ...
+def preprocess(
+    image: NDArray[np.uint8],
+    out: _Floats,
+    /,
+    *,
+    height: int,
+    width: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    reverse: bool = False,
+    pad: float = 0.0,
+) -> None: ...
+def threads() -> int: ...
+def set_threads(count: int, /) -> None: ...

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import import_module
 from types import ModuleType
 
 from graphdet.errors import BackendMissing
 
 
-@cache
 def kernels() -> ModuleType:
     """`graphdet.runtime._C`. Raises BackendMissing when it cannot be loaded."""
     try:

@@ -42,8 +42,8 @@ def prepare(
     """Read, scale, normalise and pad images into one batch.
 
     Images are scaled as `cv2.resize` does it (bilinear, uint8) to the size that `fitted` gives; an image that has that
-    size already is not altered. With `size`, every batch is padded to that (height, width); without, to the largest image of
-    the batch, rounded up to a multiple of `spec.divisor`. No image is a batch of 0.
+    size already is not altered. With `size`, every batch is padded to that (height, width); without, to the largest
+    image of the batch, rounded up to a multiple of `spec.divisor`. No image is a batch of 0.
 
     Args:
         images: paths, or uint8 arrays [H, W], [H, W, 1], [H, W, 3], [H, W, 4] (alpha is dropped), strided as they come.
@@ -167,7 +167,7 @@ def _decode(path: Path, number: int) -> Array:
 
 
 def _place(image: Array, target: Size, spec: Preprocess, out: Array) -> None:
-    """Scale `image` to `target` and write it, normalised, into the top left of out f32[3 H W]; the rest becomes padding."""
+    """Scale `image` to `target` and write it, normalised, into the top left of out f32[3 H W]; the rest is padded."""
     height, width = target
     kernels().preprocess(
         image, out, height=height, width=width, mean=spec.mean, std=spec.std, reverse=spec.order != "bgr", pad=spec.pad

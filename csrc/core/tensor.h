@@ -16,11 +16,11 @@ enum class DType : std::uint8_t { f32, i64, u8 };
 }
 
 template <class T>
-constexpr DType dtype_of = DType::f32;
+inline constexpr DType dtype_of = DType::f32;
 template <>
-constexpr DType dtype_of<std::int64_t> = DType::i64;
+inline constexpr DType dtype_of<std::int64_t> = DType::i64;
 template <>
-constexpr DType dtype_of<std::uint8_t> = DType::u8;
+inline constexpr DType dtype_of<std::uint8_t> = DType::u8;
 
 // Sizes of up to `kMaxRank` dimensions. Rank 0 is a scalar with one element.
 struct Dims {

@@ -34,7 +34,7 @@ class Artefact {
     [[nodiscard]] const BlobRow* find(const std::string& name) const;
 
     std::string path_;
-    std::string name_;  // the file's own, for messages
+    std::string name_;         // the file's own, for messages
     std::uint64_t start_ = 0;  // of the data area
     Header header_;
 };

@@ -10,7 +10,8 @@ namespace graphdet {
 
 class Buffer {
   public:
-    // Room for `bytes`, 64-byte aligned, with undefined content. Earlier room of this buffer is gone when it had to grow.
+    // Room for `bytes`, 64-byte aligned, with undefined content. Earlier room of this buffer is gone when it had to
+    // grow.
     [[nodiscard]] void* reserve(std::size_t bytes) {
         const std::size_t lines = (bytes + sizeof(Line) - 1) / sizeof(Line);
         if (lines > lines_) {

@@ -22,7 +22,8 @@ struct Row {
 
 template <class... Parts>
 Status wrong(const Parts&... parts) {
-    return Status(Code::corrupt_artefact, require(false, "blob 'constants' is not in safetensors layout: ", parts...).text());
+    return Status(Code::corrupt_artefact,
+                  require(false, "blob 'constants' is not in safetensors layout: ", parts...).text());
 }
 
 // Non-negative integers of an array.
@@ -75,9 +76,8 @@ Status Constants::read(const std::string& blob) {
         if (name == "__metadata__") continue;
         GD_CHECK(read_row(name, entry, rows.emplace_back()));
     }
-    std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-        return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-    });
+    std::sort(rows.begin(), rows.end(),
+              [](const Row& a, const Row& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
     const auto area = static_cast<std::int64_t>(blob.size() - sizeof(length) - length);
     std::int64_t at = 0, room = 0;
     for (const Row& row : rows) {

@@ -145,9 +145,7 @@ Status Engine::Impl::prepare(Context& context, const ImageView* images, std::siz
         const Size target = context.targets[from];
         float* out = pixels + static_cast<std::int64_t>(i) * per_image;
         if (i < count) {
-            GD_CHECK(require(target.height <= canvas.height && target.width <= canvas.width, "image ", i,
-                             " does not fit into the network input"));
-            place(image, rule_, target, canvas, context.scratch, out);
+            GD_CHECK(place(image, rule_, target, canvas, context.scratch, out));
         } else {
             std::copy_n(out - per_image, per_image, out);
         }

@@ -26,10 +26,9 @@ class Engine::Impl {
     // One call's memory; kept in `idle_` between calls.
     struct Context {
         std::unique_ptr<Executor::Context> run;
-        Buffer pixels;
+        Buffer pixels, scratch;
         std::vector<float> size, geometry, thresholds;
         std::vector<Size> targets;
-        PlaceScratch scratch;
     };
 
     Result<std::unique_ptr<Context>> take();

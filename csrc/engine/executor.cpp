@@ -13,6 +13,25 @@ namespace {
 
 constexpr int kAbsent = -1;
 
+// Sizes come from a file's attributes: what kernels compute from them must not overflow.
+constexpr std::int64_t kMaxSide = std::int64_t{1} << 31;  // of a dimension
+#if defined(FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
+constexpr std::int64_t kMaxBytes = std::int64_t{1} << 24;  // of a value: quick enough to fill
+#else
+constexpr std::int64_t kMaxBytes = std::int64_t{1} << 40;
+#endif
+
+Status check_size(const Spec& spec) {
+    auto bytes = static_cast<std::int64_t>(bytes_of(spec.dtype));
+    bool fits = true;
+    for (int i = 0; i < spec.dims.rank; ++i) {
+        const std::int64_t side = spec.dims[i];
+        fits = fits && side >= 0 && side <= kMaxSide && !__builtin_mul_overflow(bytes, side, &bytes);
+    }
+    fits = fits && bytes <= kMaxBytes;
+    return require(fits, "an output would be ", text_of(spec.dtype, spec.dims), ", which is too large");
+}
+
 template <class... Parts>
 Status corrupt(const Parts&... parts) {
     return Status(Code::corrupt_artefact, require(false, parts...).text());
@@ -146,10 +165,10 @@ void Executor::assign_slots() {
     for (std::size_t i = 0; i < steps_.size(); ++i) {
         if (!steps_[i].native) continue;
         for (const int value : steps_[i].outputs) {
-            const auto free = std::find_if(busy_until.begin(), busy_until.end(), [&](std::size_t end) { return end < i; });
-            steps_[i].slots.push_back(static_cast<int>(free - busy_until.begin()));
-            const std::size_t end = last_use[static_cast<std::size_t>(value)];
-            free == busy_until.end() ? busy_until.push_back(end) : static_cast<void>(*free = end);
+            auto slot = std::find_if(busy_until.begin(), busy_until.end(), [&](std::size_t end) { return end < i; });
+            if (slot == busy_until.end()) slot = busy_until.insert(slot, 0);
+            *slot = last_use[static_cast<std::size_t>(value)];
+            steps_[i].slots.push_back(static_cast<int>(slot - busy_until.begin()));
         }
     }
     slot_count_ = busy_until.size();
@@ -199,6 +218,7 @@ Status Executor::run_native(Context& context, std::size_t index) const {
                      step.outputs.size()));
     TensorView made[Plan::kMaxOutputs];
     for (std::size_t i = 0; i < count; ++i) {
+        GD_CHECK(check_size(plan.outputs[i]));
         const auto slot = static_cast<std::size_t>(step.slots[i]);
         made[i].dtype = plan.outputs[i].dtype;
         made[i].dims = plan.outputs[i].dims;

@@ -39,10 +39,10 @@ class Executor {
 
       private:
         friend class Executor;
-        std::vector<TensorView> values;                      // by number
-        std::vector<std::unique_ptr<SegmentRun>> segments;   // by step; null for native steps
-        std::vector<std::unique_ptr<NativeCall>> natives;    // by step; null for segments
-        std::vector<Operands> operands;                      // by step; point into `values`
+        std::vector<TensorView> values;                     // by number
+        std::vector<std::unique_ptr<SegmentRun>> segments;  // by step; null for native steps
+        std::vector<std::unique_ptr<NativeCall>> natives;   // by step; null for segments
+        std::vector<Operands> operands;                     // by step; point into `values`
         std::vector<TensorView> segment_inputs;
         std::vector<Buffer> slots;
         std::vector<std::size_t> slot_bytes;

@@ -8,29 +8,37 @@ namespace {
 
 enum class Message : std::uint8_t { none, model, training, graph, function, node, attribute, sparse, tensor };
 
-constexpr int kDepth = 100;  // protobuf's own limit
-constexpr std::uint64_t kExternalData = 13, kDataLocation = 14;  // fields of a tensor
+constexpr int kDepth = 100;                                         // protobuf's own limit
+constexpr std::uint64_t kExternalData = 13, kDataLocation = 14;     // fields of a tensor
 constexpr int kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;  // wire types
 
 // The message in a field, from onnx.proto; only paths that lead to tensors.
 Message inside(Message message, std::uint64_t field) {
     switch (message) {
         case Message::model:
-            return field == 7 ? Message::graph : field == 20 ? Message::training : field == 25 ? Message::function
-                                                                                              : Message::none;
-        case Message::training: return field == 1 || field == 2 ? Message::graph : Message::none;
+            return field == 7    ? Message::graph
+                   : field == 20 ? Message::training
+                   : field == 25 ? Message::function
+                                 : Message::none;
+        case Message::training:
+            return field == 1 || field == 2 ? Message::graph : Message::none;
         case Message::graph:
-            return field == 1 ? Message::node : field == 5 ? Message::tensor : field == 15 ? Message::sparse
-                                                                                          : Message::none;
+            return field == 1    ? Message::node
+                   : field == 5  ? Message::tensor
+                   : field == 15 ? Message::sparse
+                                 : Message::none;
         case Message::function:
             return field == 7 ? Message::node : field == 11 ? Message::attribute : Message::none;
-        case Message::node: return field == 5 ? Message::attribute : Message::none;
+        case Message::node:
+            return field == 5 ? Message::attribute : Message::none;
         case Message::attribute:
             if (field == 5 || field == 10) return Message::tensor;
             if (field == 6 || field == 11) return Message::graph;
             return field == 22 || field == 23 ? Message::sparse : Message::none;
-        case Message::sparse: return field == 1 || field == 2 ? Message::tensor : Message::none;
-        default: return Message::none;
+        case Message::sparse:
+            return field == 1 || field == 2 ? Message::tensor : Message::none;
+        default:
+            return Message::none;
     }
 }
 

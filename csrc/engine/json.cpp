@@ -147,13 +147,20 @@ class Reader {
     Status value(int depth) {
         skip_space();
         switch (peek()) {
-            case '{': return object(depth + 1);
-            case '[': return array(depth + 1);
-            case '"': return string();
-            case 't': return word("true", Kind::boolean);
-            case 'f': return word("false", Kind::boolean);
-            case 'n': return word("null", Kind::null);
-            default: return number();
+            case '{':
+                return object(depth + 1);
+            case '[':
+                return array(depth + 1);
+            case '"':
+                return string();
+            case 't':
+                return word("true", Kind::boolean);
+            case 'f':
+                return word("false", Kind::boolean);
+            case 'n':
+                return word("null", Kind::null);
+            default:
+                return number();
         }
     }
 

@@ -30,11 +30,11 @@ class Value {
     [[nodiscard]] Kind kind() const;
     [[nodiscard]] bool is(Kind kind) const { return document_ != nullptr && this->kind() == kind; }
 
-    [[nodiscard]] bool boolean() const;                        // of a boolean
+    [[nodiscard]] bool boolean() const;                         // of a boolean
     [[nodiscard]] std::optional<std::int64_t> integer() const;  // of an integer; empty when it needs more than 64 bits
-    [[nodiscard]] double number() const;                       // of an integer or real; infinite when out of range
-    [[nodiscard]] std::string string() const;                  // of a string
-    [[nodiscard]] std::string_view source() const;             // the text as written
+    [[nodiscard]] double number() const;                        // of an integer or real; infinite when out of range
+    [[nodiscard]] std::string string() const;                   // of a string
+    [[nodiscard]] std::string_view source() const;              // the text as written
 
     // Array items, or the values of an object.
     [[nodiscard]] std::vector<Value> items() const;

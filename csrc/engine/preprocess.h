@@ -1,5 +1,5 @@
-// Images of any size -> network input, bit for bit as graphdet/runtime/preprocess.py: scale as cv2.resize does (bilinear,
-// uint8), normalise, place at the top left, pad.
+// Images of any size -> network input, bit for bit as graphdet/runtime/preprocess.py: scale as cv2.resize does
+// (bilinear, uint8), normalise, place at the top left, pad.
 #pragma once
 
 #include "core/status.h"
@@ -22,14 +22,9 @@ Status check_image(const ImageView& image, std::size_t number);
 // A side, rounded up to a multiple of the rule's divisor.
 [[nodiscard]] std::int64_t rounded_up(std::int64_t side, const PreprocessRule& rule);
 
-// Scratch of `place`, kept between calls.
-struct PlaceScratch {
-    Buffer columns, rows;
-};
-
 // Writes the image, scaled to `target` and normalised, into the top left of out f32[3 canvas.height canvas.width], and
-// the rule's pad value around it. Target and canvas are at least 1 x 1, and the target fits into the canvas.
-void place(const ImageView& image, const PreprocessRule& rule, const Size& target, const Size& canvas,
-           PlaceScratch& scratch, float* out);
+// the rule's pad value around it. Target and canvas are at least 1 x 1. Fails when the target does not fit.
+Status place(const ImageView& image, const PreprocessRule& rule, const Size& target, const Size& canvas,
+             Buffer& scratch, float* out);
 
 }  // namespace graphdet

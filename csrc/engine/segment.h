@@ -17,8 +17,8 @@ class SegmentRun {
   public:
     virtual ~SegmentRun() = default;
 
-    // `inputs` in the order of the request. `outputs` become views of memory that belongs to this object and stays as it
-    // is until the next run. Element types are f32 and i64.
+    // `inputs` in the order of the request. `outputs` become views of memory that belongs to this object and stays as
+    // it is until the next run. Element types are f32 and i64.
     virtual Status run(const TensorView* inputs, TensorView* outputs) = 0;
 };
 

@@ -68,7 +68,8 @@ Digest Sha256::finish() {
     const std::uint8_t one = 0x80, zero = 0;
     add(&one, 1);
     while (filled_ != pending_.size() - 8) add(&zero, 1);
-    for (int i = 0; i < 8; ++i) pending_[56 + static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(bits >> (56 - 8 * i));
+    for (int i = 0; i < 8; ++i)
+        pending_[56 + static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(bits >> (56 - 8 * i));
     block(pending_.data());
     Digest digest;
     for (std::size_t i = 0; i < digest.size(); ++i) {

@@ -12,7 +12,16 @@ namespace {
 
 using Ports = std::vector<ov::Output<const ov::Node>>;
 
-ov::element::Type type_of(DType dtype) { return dtype == DType::f32 ? ov::element::f32 : ov::element::i64; }
+ov::element::Type type_of(DType dtype) {
+    switch (dtype) {
+        case DType::f32:
+            return ov::element::f32;
+        case DType::i64:
+            return ov::element::i64;
+        default:
+            return ov::element::u8;
+    }
+}
 
 ov::Tensor wrapped(const TensorView& view) {
     static std::int64_t nothing = 0;  // an empty tensor still wants an address

@@ -41,7 +41,8 @@ int main(int count, char** words) {
     const auto percentile = [&](double part) {
         return times[static_cast<std::size_t>(part * static_cast<double>(times.size() - 1))];
     };
-    std::printf("{\"runs\": %d, \"objects\": %zu, \"min_ms\": %.3f, \"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f}\n",
-                runs, objects, times.front(), percentile(0.5), percentile(0.9), percentile(0.99));
+    std::printf(
+        "{\"runs\": %d, \"objects\": %zu, \"min_ms\": %.3f, \"p50_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f}\n",
+        runs, objects, times.front(), percentile(0.5), percentile(0.9), percentile(0.99));
     return 0;
 }

@@ -25,21 +25,21 @@ struct Registered {
 
 }  // namespace graphdet::tests
 
-#define GD_TEST(name)                                                  \
-    static void name();                                                \
+#define GD_TEST(name)                                                          \
+    static void name();                                                        \
     static const ::graphdet::tests::Registered registered_##name(#name, name); \
     static void name()
 
-#define CHECK(condition)                                                                       \
-    do {                                                                                       \
-        if (!(condition)) ::graphdet::tests::failed(__FILE__, __LINE__, #condition);           \
+#define CHECK(condition)                                                             \
+    do {                                                                             \
+        if (!(condition)) ::graphdet::tests::failed(__FILE__, __LINE__, #condition); \
     } while (false)
 
 // The code and a part of the text of a Status.
-#define CHECK_FAILS(status_expression, expected_code, words)                                       \
-    do {                                                                                           \
-        const ::graphdet::Status gd_found = (status_expression);                                   \
+#define CHECK_FAILS(status_expression, expected_code, words)                                          \
+    do {                                                                                              \
+        const ::graphdet::Status gd_found = (status_expression);                                      \
         if (gd_found.code() != (expected_code) || gd_found.text().find(words) == std::string::npos) { \
-            ::graphdet::tests::failed(__FILE__, __LINE__, "found '" + gd_found.message() + "'");   \
-        }                                                                                          \
+            ::graphdet::tests::failed(__FILE__, __LINE__, "found '" + gd_found.message() + "'");      \
+        }                                                                                             \
     } while (false)

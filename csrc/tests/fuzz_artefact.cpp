@@ -20,7 +20,8 @@ using graphdet::Status;
 const std::string& path() {
     static const std::string path = [] {
         const char* folder = std::getenv("TMPDIR");
-        return std::string(folder != nullptr ? folder : "/tmp") + "/fuzz_artefact_" + std::to_string(getpid()) + ".gdet";
+        return std::string(folder != nullptr ? folder : "/tmp") + "/fuzz_artefact_" + std::to_string(getpid()) +
+               ".gdet";
     }();
     return path;
 }
@@ -49,10 +50,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string content(reinterpret_cast<const char*>(data) + 1, size - 1);
     Status status;
     switch (data[0] % 4) {
-        case 0: status = read_file(content); break;
-        case 1: status = read_text(content); break;
-        case 2: status = read_constants(content); break;
-        default: status = graphdet::refuse_external_data(content);
+        case 0:
+            status = read_file(content);
+            break;
+        case 1:
+            status = read_text(content);
+            break;
+        case 2:
+            status = read_constants(content);
+            break;
+        default:
+            status = graphdet::refuse_external_data(content);
     }
     // Every failure has a reason.
     if (!status.ok() && status.text().empty()) std::abort();

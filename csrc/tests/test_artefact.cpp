@@ -94,7 +94,8 @@ GD_TEST(artefact_checks_fields) {
         {{{"\"segment:dense0\",\"offset", "\"graph\",\"offset"}}, "a name used once"},
         {{{"\"clip\":true", "\"clip\":1"}}, "true or false"},
     };
-    for (const auto& [changes, words] : cases) CHECK_FAILS(verdict_of(tiny_file(changes)), Code::corrupt_artefact, words);
+    for (const auto& [changes, words] : cases)
+        CHECK_FAILS(verdict_of(tiny_file(changes)), Code::corrupt_artefact, words);
     CHECK_FAILS(verdict_of(tiny_file({{"\"format\":1", "\"format\":2"}})), Code::future_artefact, "newer");
     CHECK_FAILS(verdict_of(tiny_file({{"\"size\":5", "\"size\":999999"}})), Code::truncated_artefact, "");
     CHECK(verdict_of(tiny_file({{"\"bytes\":0", "\"bytes\":0,\"more\":[1]"}})).ok());

@@ -86,7 +86,8 @@ GD_TEST(engine_thresholds_and_options) {
     CHECK(count({}) == 2 && count({std::nullopt, 1.0F}) == 3 && count({0.6F, std::nullopt}) == 1);
     CHECK(engine->detect(nullptr, 0).ok());
     CHECK_FAILS(engine->detect(photo.view(), {1.5F, std::nullopt}).status(), Code::bad_input, "score_threshold is 1.5");
-    CHECK_FAILS(engine->detect(photo.view(), {std::nullopt, std::numeric_limits<float>::quiet_NaN()}).status(), Code::bad_input, "iou_threshold");
+    CHECK_FAILS(engine->detect(photo.view(), {std::nullopt, std::numeric_limits<float>::quiet_NaN()}).status(),
+                Code::bad_input, "iou_threshold");
     LoadOptions options;
     options.chunk = 0;
     CHECK_FAILS(Engine::load("absent.gdet", options).status(), Code::bad_input, "chunk");
@@ -96,8 +97,11 @@ GD_TEST(engine_thresholds_and_options) {
 GD_TEST(engine_refuses_bad_images) {
     const auto engine = engine_of();
     const Photo photo(8, 8);
-    const ImageView bad[] = {{nullptr, 8, 8}, {photo.pixels.data(), 0, 8}, {photo.pixels.data(), 8, 8, 2},
-                             {photo.pixels.data(), 8, 8, 3, 23}, {photo.pixels.data(), -1, 8}};
+    const ImageView bad[] = {{nullptr, 8, 8},
+                             {photo.pixels.data(), 0, 8},
+                             {photo.pixels.data(), 8, 8, 2},
+                             {photo.pixels.data(), 8, 8, 3, 23},
+                             {photo.pixels.data(), -1, 8}};
     for (const ImageView& view : bad) {
         const ImageView views[] = {photo.view(), view};
         CHECK(engine.ok());
@@ -137,6 +141,7 @@ GD_TEST(engine_refuses_wrong_plans) {
         {{{"\"keep\":0", "\"keep\":0,\"more\":1"}}, Code::corrupt_artefact, "unknown attribute more"},
         {{{"\"keep\":0,", ""}}, Code::corrupt_artefact, "attribute keep is missing"},
         {{{"[\"v3\",\"geometry\"]", "[\"v3\"]"}}, Code::corrupt_artefact, "has 1 operands, expected 2"},
+        {{{"[\"v3\",\"geometry\"]", "[\"v3\",null]"}}, Code::corrupt_artefact, "to_image: operand 1 is absent"},
         {{{"\"segment\":\"dense0\"", "\"segment\":\"dense1\""}}, Code::corrupt_artefact, "no blob 'segment:dense1'"},
         {{{"\"openvino\"", "\"torch\""}}, Code::backend_missing, "target 'torch'; it has: openvino"},
     };
@@ -148,8 +153,8 @@ GD_TEST(engine_refuses_wrong_plans) {
 GD_TEST(engine_explains_failing_steps) {
     const Photo photo(64, 64);
     const std::pair<Changes, const char*> cases[] = {
-        {{{"[\"v3\",\"geometry\"]", "[\"v3\",\"size\"]"}}, "to_image failed on f32[1 3 4], f32[1 2]: to_image: geometry"},
-        {{{"[\"v3\",\"geometry\"]", "[\"v3\",null]"}}, "none: an operand is absent (zoo/tiny.py:4)"},
+        {{{"[\"v3\",\"geometry\"]", "[\"v3\",\"size\"]"}},
+         "to_image failed on f32[1 3 4], f32[1 2]: to_image: geometry"},
         {{{"\"keep\":0", "\"keep\":-1"}}, "keep is -1"},
         {{{"\"boxes\":\"v7\"", "\"boxes\":\"v4\""}}, "plan: output boxes is f32[1 3]"},
         {{{"\"count\":\"v6\"", "\"count\":\"v5\""}}, "plan: output count is i64[1 3]"},
@@ -159,6 +164,20 @@ GD_TEST(engine_explains_failing_steps) {
         const auto engine = engine_of(changes);
         CHECK(engine.ok());
         if (engine) CHECK_FAILS(engine->detect(photo.view()).status(), Code::internal, words);
+    }
+}
+
+GD_TEST(engine_bounds_sizes_from_attributes) {
+    // Sizes whose product, or whose bytes, do not fit into 64 bits must not become a small buffer.
+    for (const char* size :
+         {"\"height\":4611686018427387904,\"width\":4", "\"height\":4294967296,\"width\":4294967296",
+          "\"height\":2147483648,\"width\":2147483648", "\"height\":2147483647,\"width\":2147483647"}) {
+        const std::string step = R"({"kind":"native","op":"paste_masks","inputs":["pixels","v3","v6"],"attrs":{)" +
+                                 std::string(size) + R"(},"outputs":["m"]},)";
+        const std::string last = R"({"kind":"native","op":"to_image")";
+        const auto engine = engine_of({{last, step + last}});
+        CHECK(engine.ok());
+        if (engine) CHECK_FAILS(engine->detect(Photo(64, 64).view()).status(), Code::internal, "paste_masks failed on");
     }
 }
 
@@ -204,7 +223,8 @@ GD_TEST(engine_is_the_same_on_eight_threads) {
     CHECK(engine.ok());
     if (!engine) return;
     std::vector<Photo> photos;
-    for (int i = 0; i < 24; ++i) photos.emplace_back(20 + 13 * (i % 7), 15 + 29 * (i % 5), static_cast<std::uint8_t>(10 * i));
+    for (int i = 0; i < 24; ++i)
+        photos.emplace_back(20 + 13 * (i % 7), 15 + 29 * (i % 5), static_cast<std::uint8_t>(10 * i));
     std::vector<Detections> serial;
     for (const Photo& photo : photos) {
         const auto found = engine->detect(photo.view());

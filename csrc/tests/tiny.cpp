@@ -71,9 +71,9 @@ class FakeSegment final : public Segment {
 
 Folder::Folder() {
     static std::atomic<int> number{0};
-    const auto path = std::filesystem::temp_directory_path() /
-                      ("graphdet_tests_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)) + "_" +
-                       std::to_string(number++));
+    const auto path =
+        std::filesystem::temp_directory_path() /
+        ("graphdet_tests_" + std::to_string(reinterpret_cast<std::uintptr_t>(this)) + "_" + std::to_string(number++));
     std::filesystem::create_directories(path);
     path_ = path.string();
 }
@@ -91,9 +91,9 @@ std::string header_text(const Blobs& blobs, const Changes& changes) {
     std::string text = kHeader;
     std::size_t offset = 0;
     for (const auto& [name, data] : blobs) {
-        text += (offset > 0 ? "," : "") + std::string(R"({"name":")") + name + R"(","offset":)" + std::to_string(offset) +
-                R"(,"size":)" + std::to_string(data.size()) + R"(,"sha256":")" + hex(sha256(data.data(), data.size())) +
-                "\"}";
+        text += (offset > 0 ? "," : "") + std::string(R"({"name":")") + name + R"(","offset":)" +
+                std::to_string(offset) + R"(,"size":)" + std::to_string(data.size()) + R"(,"sha256":")" +
+                hex(sha256(data.data(), data.size())) + "\"}";
         offset = (offset + data.size() + 63) / 64 * 64;
     }
     text += "]}";

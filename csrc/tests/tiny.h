@@ -1,5 +1,5 @@
-// A tiny artefact and a backend without a network, as in tests/runtime/tiny.py: boxes are fixed parts of the image, scores
-// follow its brightest pixel.
+// A tiny artefact and a backend without a network, as in tests/runtime/tiny.py: boxes are fixed parts of the image,
+// scores follow its brightest pixel.
 #pragma once
 
 #include <map>
@@ -31,7 +31,8 @@ std::string header_text(const Blobs& blobs, const Changes& changes = {});
 
 // The bytes of a whole file.
 std::string pack(const std::string& header, const Blobs& blobs);
-std::string tiny_file(const Changes& changes = {}, const Blobs& blobs = {{"graph", "tiny"}, {"segment:dense0", "model"}});
+std::string tiny_file(const Changes& changes = {},
+                      const Blobs& blobs = {{"graph", "tiny"}, {"segment:dense0", "model"}});
 
 // One f32 array in safetensors layout.
 std::string safetensors(const std::string& name, const std::string& shape, const std::vector<float>& values);

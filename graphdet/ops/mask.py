@@ -14,12 +14,14 @@ from graphdet.ops.math import Example
 
 
 @op("f[N K P Q], boxes<xyxy,image>[N K 4], i64[N] -> u8[N K height width]", FP32)
-def paste_masks(masks: Value, boxes: Value, count: Value, *, height: Natural, width: Natural, threshold: float = 0.5) -> Value:
+def paste_masks(
+    masks: Value, boxes: Value, count: Value, *, height: Natural, width: Natural, threshold: float = 0.5
+) -> Value:
     """Bitmaps of the masks predicted for boxes: 1 where the bilinearly interpolated grid reaches `threshold`.
 
-    A pixel belongs to a box when its centre (x + 0.5, y + 0.5) lies in it; nothing outside is painted. The grid spans the box, its cell
-    centres at +0.5, and counts as 0 around it (grid sampling with zero padding). Rows past an image's count stay empty, as do boxes
-    without extent or with a corner that is not finite.
+    A pixel belongs to a box when its centre (x + 0.5, y + 0.5) lies in it; nothing outside is painted. The grid spans
+    the box, its cell centres at +0.5, and counts as 0 around it (grid sampling with zero padding). Rows past an image's
+    count stay empty, as do boxes without extent or with a corner that is not finite.
     """
     ...
 
@@ -89,4 +91,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     boxes = random_boxes(rng, 2, 3, extent=20) - 4
     boxes[1, 1] = 5, 5, 5, 9
     yield (rng.random((2, 3, 4, 5), dtype=np.float32), boxes, np.asarray([3, 2])), {"height": 17, "width": 23}
-    yield (rng.random((1, 2, 1, 1), dtype=np.float32), random_boxes(rng, 1, 2, extent=9), np.asarray([5])), {"height": 8, "width": 9, "threshold": 0.2}
+    yield (
+        (rng.random((1, 2, 1, 1), dtype=np.float32), random_boxes(rng, 1, 2, extent=9), np.asarray([5])),
+        {"height": 8, "width": 9, "threshold": 0.2},
+    )

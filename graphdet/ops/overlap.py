@@ -15,7 +15,7 @@ from graphdet.ops.math import Example
 
 @op("boxes<xyxy,F>[N A 4], boxes<xyxy,F>[N B 4] -> f[N A B]", FP32)
 def pairwise_iou(a: Value, b: Value, *, generalised: bool = False) -> Value:
-    """IoU of each box of `a` with each of `b`, image by image; generalised: minus the empty part of the box around both.
+    """IoU of each box of `a` with each of `b`, image by image; generalised: minus the empty part around both.
 
     Generalised IoU is that of Rezatofighi et al. 2019. Negative sizes count as 0. Where union or hull are 0, or not a
     number, their quotient counts as 0.

@@ -24,13 +24,16 @@ def _bins(channels: Type, rows: Type, size: Size) -> Type:
 
 
 @op("f[N C H W], f[R 5] -> f[R C B D]", FP32)
-def roi_align(features: Value, rois: Value, *, size: Size = (7, 7), scale: float = 1.0, samples: Natural = 0, aligned: bool = True) -> Value:
+def roi_align(
+    features: Value, rois: Value, *, size: Size = (7, 7), scale: float = 1.0, samples: Natural = 0, aligned: bool = True
+) -> Value:
     """Average-pool each RoI onto a grid of bins by bilinear sampling (He et al. 2017, section 3).
 
-    RoI rows are (image, x1, y1, x2, y2) in net pixels, `scale` is 1 / stride of the features. A bin averages samples x samples points,
-    or with 0 as many as the RoI's size in feature pixels asks for, ceil(size / bins) along each axis. `aligned`: pixel centres lie at
-    +0.5; otherwise the grid is not shifted and a RoI has at least 1 x 1 feature pixels (the older rule). Points farther than one pixel
-    outside the map count as 0. RoIs without finite coordinates yield zeros.
+    RoI rows are (image, x1, y1, x2, y2) in net pixels, `scale` is 1 / stride of the features. A bin averages samples x
+    samples points, or with 0 as many as the RoI's size in feature pixels asks for, ceil(size / bins) along each axis.
+    `aligned`: pixel centres lie at +0.5; otherwise the grid is not shifted and a RoI has at least 1 x 1 feature pixels
+    (the older rule). Points farther than one pixel outside the map count as 0. RoIs without finite coordinates yield
+    zeros.
     """
     ...
 
@@ -48,7 +51,7 @@ def _starts(box: Any, scale: float, aligned: bool, size: Size) -> tuple[Any, Any
 
 
 def _axis(start: Any, bin: Any, bins: int, samples: int, extent: int) -> Any:
-    """Weights f32[bins extent] of the pixels along one axis, summed over the samples of each bin; and how many samples."""
+    """Weights f32[bins extent] of the pixels along one axis, summed over each bin's samples; and how many samples."""
     count = samples or int(np.ceil(bin))
     weights = np.zeros((bins, extent), np.float32)
     for b in range(bins):
@@ -104,7 +107,9 @@ def _(t: Any, features: Any, rois: Any, *, size: Size, scale: float, samples: in
         count = t.full_like(bin, samples) if samples else bin.detach().ceil().clamp(min=0)
         most = int(count.max()) if len(rois) else 0
         counts.append(count)
-        points.append([_torch_points(t, corners[:, axis], bin, bins, i, count, features.shape[2 + 1 - axis]) for i in range(most)])
+        points.append(
+            [_torch_points(t, corners[:, axis], bin, bins, i, count, features.shape[2 + 1 - axis]) for i in range(most)]
+        )
     out = features.new_zeros((len(rois), *size, features.shape[1]))
     for y in points[0]:
         for x in points[1]:
@@ -123,7 +128,9 @@ def _(e: Any, features: Any, rois: Any, *, size: Size, scale: float, samples: in
     return _onnx_align(e, features, boxes, image, size, scale, samples, aligned)
 
 
-def _onnx_align(e: Any, features: Any, boxes: Any, image: Any, size: Size, scale: float, samples: int, aligned: bool) -> Any:
+def _onnx_align(
+    e: Any, features: Any, boxes: Any, image: Any, size: Size, scale: float, samples: int, aligned: bool
+) -> Any:
     mode = "half_pixel" if aligned else "output_half_pixel"
     return e.RoiAlign(
         features, boxes, image, mode="avg", coordinate_transformation_mode=mode, output_height=size[0],
@@ -155,14 +162,16 @@ _LEVELS = ", ".join(["f[N C H W]", *(f"f[N C H{i} W{i}]?" for i in (2, 3, 4, 5, 
 
 @op(f"boxes<xyxy,net>[N K 4], i64[N], {_LEVELS} -> f[N K C B D]", FP32)
 def roi_align_levels(
-    boxes: Value, count: Value, level0: Value, level1: Value | None = None, level2: Value | None = None, level3: Value | None = None,
-    level4: Value | None = None, level5: Value | None = None, *, strides: tuple[float, ...], size: Size = (7, 7), samples: Natural = 0,
+    boxes: Value, count: Value, level0: Value, level1: Value | None = None, level2: Value | None = None,
+    level3: Value | None = None, level4: Value | None = None, level5: Value | None = None, *,
+    strides: tuple[float, ...], size: Size = (7, 7), samples: Natural = 0,
     aligned: bool = True, canonical: float = 224.0, finest: Natural = 2,
 ) -> Value:  # fmt: skip
     """`roi_align` where each RoI reads one level of a feature pyramid; levels come finest first, one stride each.
 
-    A RoI of area a reads level floor(4 + log2(sqrt(a) / canonical)), the finest level given having number `finest`, clipped to the
-    levels that there are (Lin et al. 2017, eq. 1). Rows of an image past its count are padding and yield zeros.
+    A RoI of area a reads level floor(4 + log2(sqrt(a) / canonical)), the finest level given having number `finest`,
+    clipped to the levels that there are (Lin et al. 2017, eq. 1). Rows of an image past its count are padding and yield
+    zeros.
     """
     ...
 
@@ -181,22 +190,45 @@ def _steps(strides: tuple[float, ...], canonical: float, finest: int) -> list[fl
 
 
 @roi_align_levels.reference
-def _(boxes: Any, count: Any, *levels: Any, strides: tuple[float, ...], size: Size, samples: int, aligned: bool, canonical: float, finest: int) -> Any:
+def _(
+    boxes: Any,
+    count: Any,
+    *levels: Any,
+    strides: tuple[float, ...],
+    size: Size,
+    samples: int,
+    aligned: bool,
+    canonical: float,
+    finest: int,
+) -> Any:
     n, k, _four = boxes.shape
     out = np.zeros((n, k, levels[0].shape[1], *size), np.float32)
     extent = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
-    level = np.searchsorted(np.asarray(_steps(strides, canonical, finest), np.float32), extent[..., 0] * extent[..., 1], side="right")
+    level = np.searchsorted(
+        np.asarray(_steps(strides, canonical, finest), np.float32), extent[..., 0] * extent[..., 1], side="right"
+    )
     for i in range(n):
         for j in range(min(int(count[i]), k)):
             row = np.concatenate([[np.float32(i)], boxes[i, j]])[None]
             which = level[i, j]
-            out[i, j] = roi_align.rules["reference"](levels[which], row, size=size, scale=1 / strides[which], samples=samples, aligned=aligned)[0]
+            out[i, j] = roi_align.rules["reference"](
+                levels[which], row, size=size, scale=1 / strides[which], samples=samples, aligned=aligned
+            )[0]
     return out
 
 
 @roi_align_levels.torch
 def _(
-    t: Any, boxes: Any, count: Any, *levels: Any, strides: tuple[float, ...], size: Size, samples: int, aligned: bool, canonical: float, finest: int
+    t: Any,
+    boxes: Any,
+    count: Any,
+    *levels: Any,
+    strides: tuple[float, ...],
+    size: Size,
+    samples: int,
+    aligned: bool,
+    canonical: float,
+    finest: int,
 ) -> Any:
     n, k, _four = boxes.shape
     extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
@@ -208,13 +240,24 @@ def _(
     for i, stride in enumerate(strides):
         mine = real & (level == i)
         rows = t.cat([mine.nonzero()[:, :1].to(boxes.dtype), boxes[mine]], 1)
-        out[mine] = roi_align.rules["torch"](t, levels[i], rows, size=size, scale=1 / stride, samples=samples, aligned=aligned)
+        out[mine] = roi_align.rules["torch"](
+            t, levels[i], rows, size=size, scale=1 / stride, samples=samples, aligned=aligned
+        )
     return out
 
 
 @roi_align_levels.onnx
 def _(
-    e: Any, boxes: Any, count: Any, *levels: Any, strides: tuple[float, ...], size: Size, samples: int, aligned: bool, canonical: float, finest: int
+    e: Any,
+    boxes: Any,
+    count: Any,
+    *levels: Any,
+    strides: tuple[float, ...],
+    size: Size,
+    samples: int,
+    aligned: bool,
+    canonical: float,
+    finest: int,
 ) -> Any:
     """Every RoI on every level, then a choice: RoIAlign is the whole of what backends share."""
     n, k, _four = e.type(boxes).dims
@@ -257,8 +300,8 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 def roi_pool(features: Value, rois: Value, *, size: Size = (7, 7), scale: float = 1.0) -> Value:
     """Maximum over the pixels of each bin (Girshick 2015); RoI rows as in `roi_align`.
 
-    Corners are rounded to pixels (halves away from 0), the last pixel is inside, neighbouring bins share border pixels. A bin without
-    pixels yields 0, as does a RoI without finite coordinates. NaN never is the maximum.
+    Corners are rounded to pixels (halves away from 0), the last pixel is inside, neighbouring bins share border pixels.
+    A bin without pixels yields 0, as does a RoI without finite coordinates. NaN never is the maximum.
     """
     ...
 
@@ -305,7 +348,9 @@ def _(t: Any, features: Any, rois: Any, *, size: Size, scale: float) -> Any:
         row = [features.new_zeros(features.shape[1])] * (size[0] * size[1])
         if np.isfinite(box).all():
             for b, d, inside in _pool_bins(features[int(image)], box, size, scale):
-                row[b * size[1] + d] = inside.nan_to_num(nan=-float("inf"), posinf=None, neginf=-float("inf")).amax((1, 2))
+                row[b * size[1] + d] = inside.nan_to_num(nan=-float("inf"), posinf=None, neginf=-float("inf")).amax(
+                    (1, 2)
+                )
         rows.append(t.stack(row, 1))
     empty = features.new_zeros((0, features.shape[1], *size))
     return t.stack(rows).reshape(-1, features.shape[1], *size) if rows else empty

@@ -1,7 +1,7 @@
 """Relatives of greedy NMS: soft, matrix and fast NMS, with the operands and padded results of `nms`.
 
-Boxes of different classes do not see each other unless `agnostic`. A candidate's score exceeds `score_threshold` and its box has
-positive width and height. Rank: score descending, equal scores by index.
+Boxes of different classes do not see each other unless `agnostic`. A candidate's score exceeds `score_threshold` and
+its box has positive width and height. Rank: score descending, equal scores by index.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ _IN = "boxes<xyxy,net>[N K 4], scores[N K], i64[N K], f[]"
 Kept = tuple[Value, Value, Value, Value]
 
 
-def _types(boxes: Type, scores: Type, labels: Type, *_: Type, keep: int, agnostic: bool, decay: str = "linear", **__: Any) -> tuple[Type, ...]:
+def _types(
+    boxes: Type, scores: Type, labels: Type, *_: Type, keep: int, agnostic: bool, decay: str = "linear", **__: Any
+) -> tuple[Type, ...]:
     if decay not in DECAYS:
-        raise UnknownName(f"unknown decay {decay!r}; known: {', '.join(DECAYS)}", help=nearest(decay, DECAYS), about="decay")
+        raise UnknownName(
+            f"unknown decay {decay!r}; known: {', '.join(DECAYS)}", help=nearest(decay, DECAYS), about="decay"
+        )
     results: tuple[Type, ...] = nms.rules["infer"](boxes, scores, labels, keep=keep, agnostic=agnostic)
     return results
 
@@ -53,7 +57,12 @@ def _each_image(rule: Any, boxes: Any, scores: Any, labels: Any, threshold: Any,
     """Padded results of `rule(ious, scores) -> (places among the candidates, scores)`, image by image."""
     n, k = scores.shape
     m = min(keep, k) if keep else k
-    out = np.zeros((n, m, 4), np.float32), np.zeros((n, m), np.float32), np.full((n, m), -1, np.int64), np.zeros(n, np.int64)
+    out = (
+        np.zeros((n, m, 4), np.float32),
+        np.zeros((n, m), np.float32),
+        np.full((n, m), -1, np.int64),
+        np.zeros(n, np.int64),
+    )
     for i in range(n):
         rows = np.asarray(_candidates(boxes[i], scores[i], threshold), int)
         ious = _ious(np, boxes[i][rows], labels[i][rows], agnostic)
@@ -64,7 +73,9 @@ def _each_image(rule: Any, boxes: Any, scores: Any, labels: Any, threshold: Any,
     return out
 
 
-def _torch_each_image(t: Any, rule: Any, boxes: Any, scores: Any, labels: Any, threshold: Any, keep: int, agnostic: bool) -> Any:
+def _torch_each_image(
+    t: Any, rule: Any, boxes: Any, scores: Any, labels: Any, threshold: Any, keep: int, agnostic: bool
+) -> Any:
     n, k = scores.shape
     m = min(keep, k) if keep else k
     out = boxes.new_zeros((n, m, 4)), scores.new_zeros((n, m)), labels.new_full((n, m), -1), labels.new_zeros(n)
@@ -79,7 +90,7 @@ def _torch_each_image(t: Any, rule: Any, boxes: Any, scores: Any, labels: Any, t
     return out
 
 
-# --- soft ---------------------------------------------------------------------------------------------------------------
+# --- soft -----------------------------------------------------------------------------------------------------------
 
 
 @op(f"{_IN}, f[] {_OUT}", NATIVE, FP32)
@@ -89,8 +100,9 @@ def soft_nms(
 ) -> Kept:  # fmt: skip
     """Soft-NMS (Bodla et al. 2017): boxes, shrunken scores, labels, count.
 
-    The best remaining box is taken and the others' scores shrink by their IoU with it: linear, times 1 - IoU where that exceeds
-    `iou_threshold`; gaussian, times exp(-IoU^2 / sigma). A box whose score no longer exceeds `score_threshold` is dropped.
+    The best remaining box is taken and the others' scores shrink by their IoU with it: linear, times 1 - IoU where that
+    exceeds `iou_threshold`; gaussian, times exp(-IoU^2 / sigma). A box whose score no longer exceeds `score_threshold`
+    is dropped.
     """
     ...
 
@@ -98,7 +110,9 @@ def soft_nms(
 soft_nms.infer(_types)
 
 
-def _soft(ious: Any, scores: Any, rows: Any, threshold: Any, iou_threshold: Any, decay: str, sigma: float, exp: Any) -> Any:
+def _soft(
+    ious: Any, scores: Any, rows: Any, threshold: Any, iou_threshold: Any, decay: str, sigma: Any, exp: Any
+) -> Any:
     """Places and scores of the taken boxes; arrays of either library."""
     places: list[int] = []
     final: list[float] = []
@@ -119,7 +133,18 @@ def _soft(ious: Any, scores: Any, rows: Any, threshold: Any, iou_threshold: Any,
 
 
 @soft_nms.reference
-def _(boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool, decay: str, sigma: float) -> Any:
+def _(
+    boxes: Any,
+    scores: Any,
+    labels: Any,
+    score_threshold: Any,
+    iou_threshold: Any,
+    *,
+    keep: int,
+    agnostic: bool,
+    decay: str,
+    sigma: float,
+) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         return _soft(ious, alive, rows, score_threshold, iou_threshold, decay, np.float32(sigma), np.exp)
 
@@ -128,7 +153,17 @@ def _(boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold:
 
 @soft_nms.torch
 def _(
-    t: Any, boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool, decay: str, sigma: float
+    t: Any,
+    boxes: Any,
+    scores: Any,
+    labels: Any,
+    score_threshold: Any,
+    iou_threshold: Any,
+    *,
+    keep: int,
+    agnostic: bool,
+    decay: str,
+    sigma: float,
 ) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         places, final = _soft(ious, alive, rows, score_threshold, iou_threshold, decay, sigma, t.exp)
@@ -149,10 +184,19 @@ def _crowded(rng: np.random.Generator) -> tuple[Any, Any, Any]:
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (*_crowded(rng), np.float32(0.05), np.float32(0.3)), {"keep": 9}
     yield (*_crowded(rng), np.float32(0.05), np.float32(0.3)), {"decay": "gaussian", "agnostic": True}
-    yield (random_boxes(rng, 2, 3), np.full((2, 3), -1, np.float32), np.zeros((2, 3), np.int64), np.float32(0.0), np.float32(0.5)), {}
+    yield (
+        (
+            random_boxes(rng, 2, 3),
+            np.full((2, 3), -1, np.float32),
+            np.zeros((2, 3), np.int64),
+            np.float32(0.0),
+            np.float32(0.5),
+        ),
+        {},
+    )
 
 
-# --- matrix -------------------------------------------------------------------------------------------------------------
+# --- matrix ---------------------------------------------------------------------------------------------------------
 
 
 @op(f"{_IN} {_OUT}", NATIVE, FP32)
@@ -162,9 +206,9 @@ def matrix_nms(
 ) -> Kept:  # fmt: skip
     """Matrix NMS (Wang et al. 2020, SOLOv2): boxes, new scores, labels, count, by new score.
 
-    A score is multiplied by the least, over boxes i of higher rank, of f(IoU with i) / f(largest IoU of i with a box above it), at most
-    1, with f(x) = exp(-sigma x^2) or, linear, 1 - x. Boxes whose new score exceeds `score_threshold` stay. For 1 - x, a box i that
-    coincides with one above it is left out.
+    A score is multiplied by the least, over boxes i of higher rank, of f(IoU with i) / f(largest IoU of i with a box
+    above it), at most 1, with f(x) = exp(-sigma x^2) or, linear, 1 - x. Boxes whose new score exceeds `score_threshold`
+    stay. For 1 - x, a box i that coincides with one above it is left out.
     """
     ...
 
@@ -172,20 +216,28 @@ def matrix_nms(
 matrix_nms.infer(_types)
 
 
-def _factors(lib: Any, ious: Any, decay: str, sigma: float, exp: Any) -> Any:
+def _factors(lib: Any, ious: Any, decay: str, sigma: Any, exp: Any) -> Any:
     """What each score is multiplied by, candidates in rank order."""
     above = lib.triu(ious, 1)
     peak = above.max(0) if lib is np else above.amax(0)
     if decay == "gaussian":
         gap = lib.where(ious > 0, above**2 - peak[:, None] ** 2, above * 0)
-        return exp(-sigma * lib.where(gap > 0, gap, gap * 0).max(0)) if lib is np else exp(-sigma * gap.clamp(min=0).amax(0))
+        return (
+            exp(-sigma * lib.where(gap > 0, gap, gap * 0).max(0))
+            if lib is np
+            else exp(-sigma * gap.clamp(min=0).amax(0))
+        )
     open = (lib.triu(lib.ones_like(ious), 1) > 0) & (peak[:, None] < 1) & (above > 0)
-    quotient = lib.where(open, (1 - above) / lib.where(peak < 1, 1 - peak, lib.ones_like(peak))[:, None], lib.ones_like(above))
+    quotient = lib.where(
+        open, (1 - above) / lib.where(peak < 1, 1 - peak, lib.ones_like(peak))[:, None], lib.ones_like(above)
+    )
     return np.minimum(quotient.min(0), 1) if lib is np else quotient.amin(0).clamp(max=1)
 
 
 @matrix_nms.reference
-def _(boxes: Any, scores: Any, labels: Any, score_threshold: Any, *, keep: int, agnostic: bool, decay: str, sigma: float) -> Any:
+def _(
+    boxes: Any, scores: Any, labels: Any, score_threshold: Any, *, keep: int, agnostic: bool, decay: str, sigma: float
+) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         final = alive * _factors(np, ious, decay, np.float32(sigma), np.exp) if len(rows) else alive
         order = np.lexsort((rows, -final))
@@ -196,7 +248,18 @@ def _(boxes: Any, scores: Any, labels: Any, score_threshold: Any, *, keep: int, 
 
 
 @matrix_nms.torch
-def _(t: Any, boxes: Any, scores: Any, labels: Any, score_threshold: Any, *, keep: int, agnostic: bool, decay: str, sigma: float) -> Any:
+def _(
+    t: Any,
+    boxes: Any,
+    scores: Any,
+    labels: Any,
+    score_threshold: Any,
+    *,
+    keep: int,
+    agnostic: bool,
+    decay: str,
+    sigma: float,
+) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         final = alive * _factors(t, ious, decay, sigma, t.exp) if len(rows) else alive
         by_index = rows.argsort()
@@ -216,16 +279,26 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (*_crowded(rng), np.float32(0.05)), {"keep": 9}
     yield (*_crowded(rng), np.float32(0.05)), {"decay": "linear", "agnostic": True}
     same = np.repeat(random_boxes(rng, 1, 1), 4, 1)
-    yield (same, np.linspace(0.9, 0.2, 4, dtype=np.float32)[None], np.asarray([[0, 0, 1, 0]]), np.float32(0.0)), {"decay": "linear"}
+    yield (
+        (same, np.linspace(0.9, 0.2, 4, dtype=np.float32)[None], np.asarray([[0, 0, 1, 0]]), np.float32(0.0)),
+        {"decay": "linear"},
+    )
     yield (random_boxes(rng, 2, 3), np.full((2, 3), -1, np.float32), np.zeros((2, 3), np.int64), np.float32(0.0)), {}
 
 
-# --- fast ---------------------------------------------------------------------------------------------------------------
+# --- fast -----------------------------------------------------------------------------------------------------------
 
 
 @op(f"{_IN}, f[] {_OUT}", NATIVE, FP32)
 def fast_nms(
-    boxes: Value, scores: Value, labels: Value, score_threshold: Operand, iou_threshold: Operand, *, keep: Natural = 0, agnostic: bool = False
+    boxes: Value,
+    scores: Value,
+    labels: Value,
+    score_threshold: Operand,
+    iou_threshold: Operand,
+    *,
+    keep: Natural = 0,
+    agnostic: bool = False,
 ) -> Kept:
     """Fast NMS (Bolya et al. 2019, YOLACT): boxes, scores, labels, count.
 
@@ -238,7 +311,9 @@ fast_nms.infer(_types)
 
 
 @fast_nms.reference
-def _(boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool) -> Any:
+def _(
+    boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool
+) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         places = np.flatnonzero((np.triu(ious, 1) <= iou_threshold).all(0))
         return places, alive[places]
@@ -247,7 +322,9 @@ def _(boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold:
 
 
 @fast_nms.torch
-def _(t: Any, boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool) -> Any:
+def _(
+    t: Any, boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool
+) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         places = (ious.triu(1) <= iou_threshold).all(0).nonzero()[:, 0]
         return places, alive[places]
@@ -263,4 +340,13 @@ fast_nms.native("fast_nms")
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (*_crowded(rng), np.float32(0.05), np.float32(0.3)), {"keep": 9}
     yield (*_crowded(rng), np.float32(0.05), np.float32(0.3)), {"agnostic": True}
-    yield (random_boxes(rng, 2, 3), np.full((2, 3), -1, np.float32), np.zeros((2, 3), np.int64), np.float32(0.0), np.float32(0.5)), {}
+    yield (
+        (
+            random_boxes(rng, 2, 3),
+            np.full((2, 3), -1, np.float32),
+            np.zeros((2, 3), np.int64),
+            np.float32(0.0),
+            np.float32(0.5),
+        ),
+        {},
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,10 +18,14 @@ import numpy as np
 import pytest
 
 import graphdet
+import graphdet.ops  # fills the table of ops
 from graphdet.cli._build import read_variant
 from graphdet.data.scenes import scene
+from graphdet.ir import OPS
 from graphdet.records import Array, Detections
 from graphdet.runtime import load, write_artefact
+from graphdet.runtime.header import NativeStep
+from tests.csrc.plans import FAMILY, with_all_ops, with_suppression
 from tests.runtime.tiny import artefact
 
 pytestmark = pytest.mark.slow
@@ -31,15 +36,20 @@ PHOTOS = "data/coco-val186-official/val2017"
 SIZES = [(320, 320), (480, 640), (333, 500), (700, 200), (640, 640), (64, 64), (37, 41), (900, 1600)]
 
 
+# Tools that were installed as Python packages lie beside the interpreter.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
 def run(*words: object) -> str:
     """Output of a program, which must succeed."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PATH": PATH}
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, f"{words}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     return done.stdout
 
 
 def cmake(source: Path, build: Path, *options: str) -> None:
-    generator = ["-G", "Ninja"] if shutil.which("ninja") else []
+    generator = ["-G", "Ninja"] if shutil.which("ninja", path=PATH) else []
     run("cmake", "-S", source, "-B", build, *generator, *options)
     run("cmake", "--build", build, "--parallel", "2")
 
@@ -48,7 +58,7 @@ def cmake(source: Path, build: Path, *options: str) -> None:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build folder of library and C++ tests."""
     pytest.importorskip("openvino", reason="the C++ engine takes OpenVINO from its wheel")
-    if shutil.which("cmake") is None or shutil.which("c++") is None:
+    if shutil.which("cmake", path=PATH) is None or shutil.which("c++") is None:
         pytest.skip("needs cmake and a C++ compiler")
     build: Path = tmp_path_factory.mktemp("sdk")
     flags = ["-DGRAPHDET_SDK=ON", "-DGRAPHDET_TESTS=ON", "-DGRAPHDET_PYTHON=OFF", "-DGRAPHDET_OPENVINO=ON"]
@@ -98,11 +108,14 @@ def _compiled(path: Path, **options: Any) -> Path:
     return path
 
 
-def compare(programs: Path, engine: Path, files: list[Path], **thresholds: float) -> int:
+def compare(
+    programs: Path, engine: Path, files: list[Path], score: float | None = None, iou: float | None = None
+) -> int:
     """Detections of C++ and Python must be equal in every bit; returns how many there are."""
-    words = [word for name, value in thresholds.items() for word in (f"--{name}", value)]
+    given = (("--score", score), ("--iou", iou))
+    words = [word for name, value in given if value is not None for word in (name, value)]
     rows = json.loads(run(programs / "detect", engine, *files, "--threads", 1, *words))
-    found = load(engine, threads=1)([str(file) for file in files], **thresholds)
+    found = load(engine, threads=1)([str(file) for file in files], score=score, iou=iou)
     assert [row["image"] for row in rows] == [str(file) for file in files]
     for row, one in zip(rows, found, strict=True):
         back = _read(row)
@@ -158,6 +171,21 @@ def test_preprocessing_rules_equal_python(
     assert compare(programs, tmp_path / "x.gdet", scenes, score=0.0) >= len(scenes)
 
 
+@pytest.mark.parametrize("name", FAMILY)
+def test_suppression_equals_python(programs: Path, scenes: list[Path], name: str, tmp_path: Path) -> None:
+    write_artefact(tmp_path / "x.gdet", with_suppression(FAMILY[name]))
+    assert compare(programs, tmp_path / "x.gdet", scenes) >= len(scenes)
+
+
+def test_all_native_ops_equal_python(programs: Path, scenes: list[Path], tmp_path: Path) -> None:
+    """Every op that a plan can hold is known to the C++ engine."""
+    plan = with_all_ops().header.plan
+    used = {step.op for step in (*plan.steps, *FAMILY.values()) if isinstance(step, NativeStep)}
+    assert {op.native_name for op in OPS.values() if op.native_name} <= used
+    write_artefact(tmp_path / "x.gdet", with_all_ops())
+    assert compare(programs, tmp_path / "x.gdet", scenes) >= len(scenes)
+
+
 def test_photos_equal_python(programs: Path, shared: Callable[[str], Path], tmp_path: Path) -> None:
     from graphdet import zoo
     from graphdet.importers.detector import import_weights
@@ -167,13 +195,13 @@ def test_photos_equal_python(programs: Path, shared: Callable[[str], Path], tmp_
     write_artefact(tmp_path / "nano.gdet", graphdet.compile(nano, weights.tensors, certified=False))
     photos = sorted(shared(PHOTOS).iterdir())[:8]
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    files = list(_written(tmp_path, [cv2.imread(str(photo), flags) for photo in photos]))
+    files = list(_written(tmp_path, [np.asarray(cv2.imread(str(photo), flags)) for photo in photos]))
     assert compare(programs, tmp_path / "nano.gdet", files) > 100
 
 
 def test_drawing(programs: Path, engine: Path, scenes: list[Path], tmp_path: Path) -> None:
     run(programs / "detect", engine, scenes[0], "--score", 0.3, "--draw", tmp_path)
-    drawn, plain = cv2.imread(str(tmp_path / "0.ppm")), cv2.imread(str(scenes[0]))
+    drawn, plain = (np.asarray(cv2.imread(str(path))) for path in (tmp_path / "0.ppm", scenes[0]))
     assert drawn.shape == plain.shape
     assert 0 < np.any(drawn != plain, axis=2).mean() < 0.5
 
@@ -219,7 +247,6 @@ def test_files_that_cannot_be_used(
         "GD403": whole[:-1] + bytes([whole[-1] ^ 1]),
         "GD330": (tmp_path / "ort.gdet").read_bytes(),
     }
-    # The last blob of the file is what the bit is flipped in, and it must be one that the engine reads.
     for code, content in contents.items():
         (tmp_path / "a.gdet").write_bytes(content)
         done = subprocess.run([programs / program, tmp_path / "a.gdet", scenes[0]], capture_output=True, text=True)

@@ -29,7 +29,7 @@ from graphdet.errors import (
 )
 from graphdet.records import Array, Preprocess
 from graphdet.runtime import Artefact, Engine, load, write_artefact
-from graphdet.runtime import plan as plan_module
+from graphdet.runtime import kernels as kernels_module
 from graphdet.runtime.adapters import ADAPTERS, Adapter, open_segment
 from graphdet.runtime.adapters.external import refuse_external_data
 from graphdet.runtime.artefact import pack_arrays
@@ -294,7 +294,7 @@ def test_missing_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> object:
         raise ImportError(name)
 
-    monkeypatch.setattr(plan_module, "import_module", absent)
+    monkeypatch.setattr(kernels_module, "import_module", absent)
     with pytest.raises(BackendMissing, match="kernel extension"):
         Engine(artefact())
 

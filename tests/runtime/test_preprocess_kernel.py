@@ -45,7 +45,9 @@ def test_resize_equals_opencv(seed: int, h: int, w: int, height: int, width: int
     np.testing.assert_array_equal(run(image, height, width), expected(image, height, width))
 
 
-@pytest.mark.parametrize(("source", "target"), [((1080, 1920), (750, 1333)), ((480, 640), (800, 1067)), ((427, 640), (277, 416))])
+@pytest.mark.parametrize(
+    ("source", "target"), [((1080, 1920), (750, 1333)), ((480, 640), (800, 1067)), ((427, 640), (277, 416))]
+)
 def test_resize_of_photo_sizes_equals_opencv(source: tuple[int, int], target: tuple[int, int]) -> None:
     image = noise(0, *source, 3)
     np.testing.assert_array_equal(run(image, *target), expected(image, *target))
@@ -64,7 +66,13 @@ def test_normalise_order_and_pad(seed: int, h: int, w: int, reverse: bool) -> No
 
 def test_any_strides_mean_the_same() -> None:
     big = noise(1, 90, 120, 4)
-    views = (big[::2, ::3, :3], big[::-1, ::-1, :3], big[..., :3].transpose(1, 0, 2), big[5:50, 7:8, :3], big[..., 2::-1])
+    views = (
+        big[::2, ::3, :3],
+        big[::-1, ::-1, :3],
+        big[..., :3].transpose(1, 0, 2),
+        big[5:50, 7:8, :3],
+        big[..., 2::-1],
+    )
     for view in (*views, big[..., 0], np.asfortranarray(big), np.broadcast_to(big[:1], (9, 120, 4)), big[:, :1, 0]):
         copied = np.ascontiguousarray(view).copy()
         np.testing.assert_array_equal(run(view, 31, 47), run(copied, 31, 47))
@@ -86,7 +94,10 @@ def test_threads_do_not_change_results() -> None:
         (lambda: run(noise(0, 0, 4, 3), 4, 4), "the image is 0 x 4"),
         (lambda: run(noise(0, 4, 4, 3), 4, 4, (3, 4)), "the size is 4 x 4, expected at least 1 x 1 and at most 3 x 4"),
         (lambda: run(noise(0, 4, 4, 3).astype(np.float32), 4, 4), "image is no array of uint8"),
-        (lambda: _C.preprocess(noise(0, 4, 4, 3), np.zeros((4, 4), np.float32), height=1, width=1, **PLAIN), "out is no"),
+        (
+            lambda: _C.preprocess(noise(0, 4, 4, 3), np.zeros((4, 4), np.float32), height=1, width=1, **PLAIN),
+            "out is no",
+        ),
     ],
 )
 def test_bad_input_says_what_was_found_and_expected(call: Any, words: str) -> None:

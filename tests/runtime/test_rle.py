@@ -57,7 +57,9 @@ def test_iou_equals_pycocotools(seed: int, height: int, width: int, crowd: bool)
     left, right = _C.rle_encode(a), _C.rle_encode(b)
     found = _C.rle_iou(left, right, height=height, width=width, crowd=flags)
     size = [height, width]
-    expected = peer().iou([{"size": size, "counts": c} for c in left], [{"size": size, "counts": c} for c in right], flags)
+    expected = peer().iou(
+        [{"size": size, "counts": c} for c in left], [{"size": size, "counts": c} for c in right], flags
+    )
     assert np.allclose(found, expected, rtol=1e-12)
 
 

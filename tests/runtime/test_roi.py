@@ -31,7 +31,14 @@ def rois(rng: np.random.Generator, count: int, images: int, extent: float) -> Ar
 
 
 @settings(deadline=None)
-@given(SEEDS, st.integers(1, 2), st.sampled_from([1, 3, 16, 17]), st.integers(0, 3), st.booleans(), st.sampled_from([0, 5, 40]))
+@given(
+    SEEDS,
+    st.integers(1, 2),
+    st.sampled_from([1, 3, 16, 17]),
+    st.integers(0, 3),
+    st.booleans(),
+    st.sampled_from([0, 5, 40]),
+)
 def test_roi_align_equals_its_reference(seed: int, n: int, c: int, samples: int, aligned: bool, count: int) -> None:
     rng = np.random.default_rng(seed)
     features, boxes = floats(rng, n, c, *rng.integers(1, 14, 2)), rois(rng, count, n, 40)
@@ -94,7 +101,9 @@ def test_threads_do_not_change_results() -> None:
     found = []
     for count in (1, 2, 7):
         _C.set_threads(count)
-        found.append((_C.roi_align(features, boxes, **how), _C.roi_align_backward(gradient, boxes, map=(3, 20, 30), **how)))
+        found.append(
+            (_C.roi_align(features, boxes, **how), _C.roi_align_backward(gradient, boxes, map=(3, 20, 30), **how))
+        )
     _C.set_threads(0)
     for forward, backward in found[1:]:
         np.testing.assert_array_equal(forward, found[0][0])
@@ -164,11 +173,17 @@ SIZE: dict[str, Any] = {"size": (2, 2), "scale": 1.0}
         (lambda: _C.roi_align(F, R, size=(1, 2), scale=0.0), "scale is 0"),
         (lambda: _C.roi_align(F, R, samples=-1, **SIZE), "samples is -1"),
         (lambda: _C.roi_align(F[:, :, :0], R, **SIZE), "the feature map has no pixels"),
-        (lambda: _C.roi_align_backward(F, R, map=(1, 4, 4), **SIZE), r"gradient is f32\[1 2 4 4\], expected f32\[R=1 C 2 2\]"),
+        (
+            lambda: _C.roi_align_backward(F, R, map=(1, 4, 4), **SIZE),
+            r"gradient is f32\[1 2 4 4\], expected f32\[R=1 C 2 2\]",
+        ),
         (lambda: _C.roi_pool(F, R - 1, **SIZE), r"rois\[0, 0\] is -1"),
         (lambda: _C.roi_align_levels(F[0], np.zeros(2, int), F, strides=[4], size=(2, 2)), "found|level"),
         (lambda: _C.roi_align_levels(F[0], np.zeros(2, int), strides=[], size=(2, 2)), "found 0 levels"),
-        (lambda: _C.roi_align_levels(F[0], np.zeros(2, int), F, strides=[4, 8], size=(2, 2)), "found 1 levels and 2 strides"),
+        (
+            lambda: _C.roi_align_levels(F[0], np.zeros(2, int), F, strides=[4, 8], size=(2, 2)),
+            "found 1 levels and 2 strides",
+        ),
     ],
 )
 def test_bad_input_says_what_was_found_and_expected(call: Any, words: str) -> None:

@@ -103,10 +103,13 @@ def test_threads_do_not_change_results() -> None:
         _C.set_threads(count)
         found.append(
             [
-                *_C.soft_nms(*made, 0.1, 0.3, decay="gaussian"), *_C.matrix_nms(*made, 0.1), *_C.fast_nms(*made, 0.1, 0.5),
-                *_C.nms(*made, 0.1, 0.5, keep=0, agnostic=False), _C.pairwise_iou(made[0], made[0]),
+                *_C.soft_nms(*made, 0.1, 0.3, decay="gaussian"),
+                *_C.matrix_nms(*made, 0.1),
+                *_C.fast_nms(*made, 0.1, 0.5),
+                *_C.nms(*made, 0.1, 0.5, keep=0, agnostic=False),
+                _C.pairwise_iou(made[0], made[0]),
                 *_C.select_top(made[1][..., None].copy(), 0.1, k=20),
-            ]  # fmt: skip
+            ]
         )
     _C.set_threads(0)
     for one, many in zip(*found, strict=True):

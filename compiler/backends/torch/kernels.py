@@ -38,7 +38,8 @@ def roi_align(t: Any, features: Any, rois: Any, **attributes: Any) -> Any:
     fits = all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (features, rois))
     if not fits or rois.requires_grad or not _present():
         return OPS["roi_align"].rules["torch"](t, features, rois, **attributes)
-    return _RoiAlign.apply(features, rois, attributes)
+    apply: Rule = _RoiAlign.apply
+    return apply(features, rois, attributes)
 
 
 def _present() -> bool:

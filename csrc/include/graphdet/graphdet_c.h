@@ -19,7 +19,8 @@
 extern "C" {
 #endif
 
-/* 0, or the number of graphdet's error: 403 is GD403, and so on (see graphdet/status.hpp). Later versions may add some. */
+/* 0, or the number of graphdet's error: 403 is GD403, and so on (see graphdet/status.hpp). Later versions may add some.
+ */
 typedef int32_t gd_status;
 #define GD_OK 0
 

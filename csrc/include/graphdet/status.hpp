@@ -10,17 +10,17 @@ namespace graphdet {
 // The codes of graphdet's errors; Python prints them as GD403 and the like.
 enum class Code {
     ok = 0,
-    precision_mismatch = 321,   // the backend does not compute in the precision that the file was certified in
-    backend_missing = 330,      // this build of the library has no backend for the file's target
-    not_an_artefact = 400,      // another kind of file
-    truncated_artefact = 401,   // the file is shorter than its header says
-    future_artefact = 402,      // written by a newer version
-    corrupt_artefact = 403,     // a checksum, size, offset or field is wrong
-    bad_image = 410,            // no pixels, or an unknown number of channels
-    bad_input = 411,            // a threshold or an option lies outside its range
-    missing_file = 520,         // there is no such file, or it cannot be opened
-    internal = 900,             // a step of the plan failed
-    out_of_memory = 901,        // the request needs more memory than there is
+    precision_mismatch = 321,  // the backend does not compute in the precision that the file was certified in
+    backend_missing = 330,     // this build of the library has no backend for the file's target
+    not_an_artefact = 400,     // another kind of file
+    truncated_artefact = 401,  // the file is shorter than its header says
+    future_artefact = 402,     // written by a newer version
+    corrupt_artefact = 403,    // a checksum, size, offset or field is wrong
+    bad_image = 410,           // no pixels, or an unknown number of channels
+    bad_input = 411,           // a threshold or an option lies outside its range
+    missing_file = 520,        // there is no such file, or it cannot be opened
+    internal = 900,            // a step of the plan failed
+    out_of_memory = 901,       // the request needs more memory than there is
 };
 
 // A failure's `text` says what was found and what was expected; of a success it is empty.

@@ -3,8 +3,8 @@
 //   a f32[N A 4], b f32[N B 4], xyxy · output f32[N A B]
 //
 // IoU = intersection / union; generalised IoU (Rezatofighi et al. 2019) = IoU - (hull - union) / hull, hull being the
-// smallest box around both. Negative sizes count as 0. Where the union, or the hull, is 0 or NaN, the quotient counts as
-// 0: pairs with a NaN box yield 0. N, A, B may be 0.
+// smallest box around both. Negative sizes count as 0. Where the union, or the hull, is 0 or NaN, the quotient counts
+// as 0: pairs with a NaN box yield 0. N, A, B may be 0.
 #pragma once
 
 #include "core/plan.h"

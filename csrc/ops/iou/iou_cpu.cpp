@@ -71,7 +71,8 @@ Status launch(const PairwiseIou& args, const TensorView* outputs, Workspace work
     parallel_for(args.a.dims[0] * rows, grain, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
             const std::int64_t from = i / rows * count;
-            const Columns b = {column[0] + from, column[1] + from, column[2] + from, column[3] + from, column[4] + from};
+            const Columns b = {column[0] + from, column[1] + from, column[2] + from, column[3] + from,
+                               column[4] + from};
             float* out = outputs[0].f32_out() + i * count;
             if (args.generalised) {
                 giou_row(args.a.f32() + 4 * i, b, count, out);

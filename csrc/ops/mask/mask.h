@@ -6,10 +6,10 @@
 //   threshold  a pixel is painted where the interpolated value >= threshold; NaN never is
 //   output     u8[N K height width] of 0 and 1
 //
-// A pixel belongs to a box when its centre (x + 0.5, y + 0.5) lies in it: x1 <= centre < x2. The grid spans the box, cell
-// centres at +0.5, and is 0 outside, so values fade towards the border by up to half a cell (as grid sampling with zero
-// padding does). Boxes that are empty, or have a NaN or infinite corner, paint nothing. Columns are interpolated first,
-// then rows, in float32. Time: proportional to the area of the boxes, plus the clearing of the output.
+// A pixel belongs to a box when its centre (x + 0.5, y + 0.5) lies in it: x1 <= centre < x2. The grid spans the box,
+// cell centres at +0.5, and is 0 outside, so values fade towards the border by up to half a cell (as grid sampling with
+// zero padding does). Boxes that are empty, or have a NaN or infinite corner, paint nothing. Columns are interpolated
+// first, then rows, in float32. Time: proportional to the area of the boxes, plus the clearing of the output.
 //
 // `paste_runs` gives the same masks run-length encoded without making full bitmaps.
 #pragma once

@@ -58,14 +58,12 @@ GD_INLINE void locate(std::int64_t at, float low, float cells, float high, std::
 }
 
 GD_CLONES void stretch(const float* row, const std::int32_t* place, const float* part, std::int64_t count, float* out) {
-    for (std::int64_t i = 0; i < count; ++i)
-        out[i] = row[place[i]] * (1.0F - part[i]) + row[place[i] + 1] * part[i];
+    for (std::int64_t i = 0; i < count; ++i) out[i] = row[place[i]] * (1.0F - part[i]) + row[place[i] + 1] * part[i];
 }
 
 GD_CLONES void paint(const float* upper, const float* lower, float part, float threshold, std::int64_t count,
                      std::uint8_t* out) {
-    for (std::int64_t i = 0; i < count; ++i)
-        out[i] = upper[i] * (1.0F - part) + lower[i] * part >= threshold ? 1 : 0;
+    for (std::int64_t i = 0; i < count; ++i) out[i] = upper[i] * (1.0F - part) + lower[i] * part >= threshold ? 1 : 0;
 }
 
 struct Mask {
@@ -139,7 +137,8 @@ Status launch(const PasteMasks& args, const TensorView* outputs, Workspace works
         std::memset(out, 0, static_cast<std::size_t>(pixels));
         if (is_padding(args, i)) return;
         const Mask mask = mask_of(args, i);
-        const Span xs = inside(mask.box[0], mask.box[2], args.width), ys = inside(mask.box[1], mask.box[3], args.height);
+        const Span xs = inside(mask.box[0], mask.box[2], args.width),
+                   ys = inside(mask.box[1], mask.box[3], args.height);
         if (xs.size() == 0 || ys.size() == 0) return;
         const Scratch scratch(workspace.part(slot, part), mask.h, mask.w, args.width);
         paint_mask(mask, xs, ys, scratch, out + ys.begin * args.width + xs.begin, args.width);

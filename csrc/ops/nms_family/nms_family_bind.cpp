@@ -62,10 +62,9 @@ void bind_nms_family(py::module_& m) {
         "fast_nms",
         [](const py::object& boxes, const py::object& scores, const py::object& labels,
            const py::object& score_threshold, const py::object& iou_threshold, std::int64_t keep, bool agnostic) {
-            return with_candidates<FastNms>("fast_nms", boxes, scores, labels, score_threshold, keep, agnostic,
-                                            [&](FastNms& args) {
-                                                args.iou_threshold = scalar("fast_nms", "iou_threshold", iou_threshold);
-                                            });
+            return with_candidates<FastNms>(
+                "fast_nms", boxes, scores, labels, score_threshold, keep, agnostic,
+                [&](FastNms& args) { args.iou_threshold = scalar("fast_nms", "iou_threshold", iou_threshold); });
         },
         py::arg("boxes"), py::arg("scores"), py::arg("labels"), py::arg("score_threshold"), py::arg("iou_threshold"),
         py::pos_only(), py::kw_only(), py::arg("keep") = 0, py::arg("agnostic") = false, "Fast NMS, image by image.");

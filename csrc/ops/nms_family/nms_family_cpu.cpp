@@ -129,7 +129,8 @@ class Rows {
     std::int64_t room_, count_ = 0;
 };
 
-// --- the three rules --------------------------------------------------------------------------------------------------
+// --- the three rules
+// --------------------------------------------------------------------------------------------------
 
 // A candidate that is taken or dropped has score -inf, below every score that can still be found.
 void shrink(const SoftNms& args, std::int64_t n, const Scratch& s) {
@@ -169,7 +170,8 @@ float decay_of(const MatrixNms& args, std::int64_t j, const Scratch& s) {
     }
     float least = 1.0F;
     for (std::int64_t i = 0; i < j; ++i)
-        if (s.group[i] == s.group[j] && s.peak[i] < 1.0F) least = std::min(least, (1.0F - s.row[i]) / (1.0F - s.peak[i]));
+        if (s.group[i] == s.group[j] && s.peak[i] < 1.0F)
+            least = std::min(least, (1.0F - s.row[i]) / (1.0F - s.peak[i]));
     return least;
 }
 
@@ -194,7 +196,8 @@ void suppress(const FastNms& args, const Image& image, std::int64_t n, const Scr
     }
 }
 
-// --- plan and launch --------------------------------------------------------------------------------------------------
+// --- plan and launch
+// --------------------------------------------------------------------------------------------------
 
 Status plan_candidates(const char* op, const Candidates& args, Plan& plan) {
     GD_CHECK(expect(op, "boxes", args.boxes, DType::f32, {"N", "K", 4}));

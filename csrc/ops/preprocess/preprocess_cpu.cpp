@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/check.h"
 #include "core/dispatch.h"
@@ -14,7 +15,8 @@ namespace {
 constexpr std::int64_t kRows = 16;  // output rows that a thread takes at once
 constexpr float kOne = 2048.0F;     // 1.0 with 11 bits
 
-using Word = std::uint32_t __attribute__((aligned(1), may_alias));
+using Pair = std::uint64_t __attribute__((aligned(1), may_alias));  // two neighbouring pixels, read at once
+using Half = std::uint32_t __attribute__((may_alias));
 
 // One axis of the resize: output pixel -> its two neighbours and their weights. OpenCV computes both in float.
 struct Place {
@@ -30,14 +32,13 @@ Place place_of(std::int64_t at, std::int64_t from, std::int64_t to) {
             static_cast<std::int32_t>(std::lrint(part * kOne))};
 }
 
-// Tables of the horizontal axis: byte offsets of both neighbours in a packed row, and weights.
+// Tables of the horizontal axis: byte offset of the left neighbour in a packed row, and weights of both.
 struct Columns {
-    std::int32_t *low, *high, *low_weight, *high_weight;
+    std::int32_t *low, *low_weight, *high_weight;
 
-    static std::size_t need(std::int64_t width) { return 4 * Workspace::need<std::int32_t>(width); }
+    static std::size_t need(std::int64_t width) { return 3 * Workspace::need<std::int32_t>(width); }
     Columns(Workspace& from, std::int64_t width)
         : low(from.take<std::int32_t>(width)),
-          high(from.take<std::int32_t>(width)),
           low_weight(from.take<std::int32_t>(width)),
           high_weight(from.take<std::int32_t>(width)) {}
 
@@ -48,7 +49,6 @@ struct Columns {
             if (p.low < 0) p = {0, static_cast<std::int32_t>(kOne), 0};
             if (p.low >= from - 1) p = {from - 1, static_cast<std::int32_t>(kOne), 0};
             low[x] = static_cast<std::int32_t>(p.low * step);
-            high[x] = static_cast<std::int32_t>(std::min(p.low + 1, from - 1) * step);
             low_weight[x] = p.low_weight;
             high_weight[x] = p.high_weight;
         }
@@ -57,20 +57,22 @@ struct Columns {
 
 // Scratch of one thread: two resized source rows, planes apart, and what it takes to make one.
 struct Scratch {
-    std::int16_t* rows[2];   // [planes W], 11 + 8 - 4 bits
-    Word *low, *high;        // [W] neighbours, all channels in one word
-    std::uint8_t* packed;    // a source row with room to read words at its end
+    std::int16_t* rows[2];  // [planes W], 11 + 8 - 4 bits
+    Pair* pairs;            // [W]
+    std::uint8_t* packed;   // a source row with room to read a pair at its end
     std::int64_t held[2] = {-1, -1};
 
     static std::size_t need(const Preprocess& args) {
-        return 2 * Workspace::need<std::int16_t>(3 * args.width) + 2 * Workspace::need<std::uint32_t>(args.width) +
-               Workspace::need<std::uint8_t>(args.image.width * 4 + 4);
+        return 2 * Workspace::need<std::int16_t>(3 * args.width) + Workspace::need<std::uint64_t>(args.width) +
+               Workspace::need<std::uint8_t>(args.image.width * 4 + 8);
     }
     Scratch(Workspace from, const Preprocess& args)
         : rows{from.take<std::int16_t>(3 * args.width), from.take<std::int16_t>(3 * args.width)},
-          low(from.take<Word>(args.width)),
-          high(from.take<Word>(args.width)),
-          packed(from.take<std::uint8_t>(args.image.width * 4 + 4)) {}
+          pairs(reinterpret_cast<Pair*>(from.take<std::uint64_t>(args.width))),
+          packed(from.take<std::uint8_t>(args.image.width * 4 + 8)) {
+        // the pair at the end of a row has weight 0 where nothing is written
+        std::fill_n(packed, args.image.width * 4 + 8, std::uint8_t{0});
+    }
 };
 
 std::int64_t planes_of(const Preprocess& args) { return args.image.channels == 1 ? 1 : 3; }
@@ -80,30 +82,33 @@ std::int64_t step_of(const Pixels& image) {
     return image.channel == 1 && image.column == image.channels ? image.channels : (image.channels == 1 ? 1 : 3);
 }
 
-// The row where it lies, if words may be read there; otherwise a packed copy. Words at the end of the first or last row
+// The row where it lies, if pairs may be read there; otherwise a packed copy. Pairs at the end of the first or last row
 // in memory would reach past the image.
 const std::uint8_t* source_row(const Pixels& image, std::int64_t y, const Scratch& s) {
     const std::uint8_t* row = image.data + y * image.row;
     const std::int64_t step = step_of(image), channels = std::min<std::int64_t>(image.channels, 3);
-    const bool packed = image.channel == 1 && image.column == image.channels;
-    const bool room = y > 0 && y < image.height - 1 && image.width * step >= 4 && std::abs(image.row) >= image.width * step;
-    if (packed && (image.channels == 4 || room)) return row;
+    const bool packed = image.channel == 1 && image.column == image.channels, between = y > 0 && y < image.height - 1;
+    if (packed && between && image.width * step >= 8 && std::abs(image.row) >= image.width * step) return row;
     for (std::int64_t x = 0; x < image.width; ++x)
-        for (std::int64_t c = 0; c < channels; ++c)
-            s.packed[x * step + c] = row[x * image.column + c * image.channel];
+        for (std::int64_t c = 0; c < channels; ++c) s.packed[x * step + c] = row[x * image.column + c * image.channel];
     return s.packed;
 }
 
-GD_CLONES void pick(const std::uint8_t* row, const std::int32_t* offset, std::int64_t count, Word* out) {
-    for (std::int64_t x = 0; x < count; ++x) out[x] = *reinterpret_cast<const Word*>(row + offset[x]);
+// Left at the baseline: gathers of vector units are slower than loads.
+void pick(const std::uint8_t* row, const std::int32_t* offset, std::int64_t count, Pair* out) {
+    for (std::int64_t x = 0; x < count; ++x) std::memcpy(out + x, row + offset[x], sizeof(Pair));
 }
 
-GD_CLONES void blend(const Word* low, const Word* high, const Columns& columns, int shift, std::int64_t count,
+// One channel: byte `low` of each pair is its value on the left, byte `high` on the right.
+GD_CLONES void blend(const Pair* pairs, int low, int high, const Columns& columns, std::int64_t count,
                      std::int16_t* out) {
+    const auto* left = reinterpret_cast<const Half*>(pairs) + low / 4;
+    const auto* right = reinterpret_cast<const Half*>(pairs) + high / 4;
+    const int left_shift = low % 4 * 8, right_shift = high % 4 * 8;
     const std::int32_t *a = columns.low_weight, *b = columns.high_weight;
     for (std::int64_t x = 0; x < count; ++x) {
-        const auto l = static_cast<std::int32_t>((low[x] >> shift) & 0xFFU);
-        const auto h = static_cast<std::int32_t>((high[x] >> shift) & 0xFFU);
+        const auto l = static_cast<std::int32_t>((left[2 * x] >> left_shift) & 0xFFU);
+        const auto h = static_cast<std::int32_t>((right[2 * x] >> right_shift) & 0xFFU);
         out[x] = static_cast<std::int16_t>((l * a[x] + h * b[x]) >> 4);
     }
 }
@@ -123,11 +128,10 @@ const std::int16_t* resized(const Preprocess& args, const Columns& columns, std:
     if (s.held[0] == y) return s.rows[0];
     if (s.held[1] == y) return s.rows[1];
     const int slot = s.held[0] == other ? 1 : 0;
-    const std::uint8_t* row = source_row(args.image, y, s);
-    pick(row, columns.low, args.width, s.low);
-    pick(row, columns.high, args.width, s.high);
-    for (std::int64_t c = 0; c < planes_of(args); ++c)
-        blend(s.low, s.high, columns, static_cast<int>(8 * c), args.width, s.rows[slot] + c * args.width);
+    const int step = static_cast<int>(step_of(args.image));
+    pick(source_row(args.image, y, s), columns.low, args.width, s.pairs);
+    for (int c = 0; c < planes_of(args); ++c)
+        blend(s.pairs, c, step + c, columns, args.width, s.rows[slot] + c * args.width);
     s.held[slot] = y;
     return s.rows[slot];
 }
@@ -157,13 +161,14 @@ Status plan(const Preprocess& args, Plan& plan) {
     constexpr std::int64_t most = 1 << 28;  // offsets in a row, and places, fit in 32 bits
     const Pixels& image = args.image;
     const bool pixels = image.height > 0 && image.width > 0 && image.height < most && image.width < most;
-    GD_CHECK(require(pixels, op, ": the image is ", image.height, " x ", image.width, ", expected sides from 1 to 2^28"));
+    GD_CHECK(
+        require(pixels, op, ": the image is ", image.height, " x ", image.width, ", expected sides from 1 to 2^28"));
     const bool channels = image.channels == 1 || image.channels == 3 || image.channels == 4;
     GD_CHECK(require(channels, op, ": the image has ", image.channels, " channels, expected 1, 3 or 4"));
-    const bool inside = args.height > 0 && args.width > 0 && args.height <= args.canvas_height &&
-                        args.width <= args.canvas_width;
-    GD_CHECK(require(inside, op, ": the size is ", args.height, " x ", args.width, ", expected at least 1 x 1 and at most ",
-                     args.canvas_height, " x ", args.canvas_width));
+    const bool inside =
+        args.height > 0 && args.width > 0 && args.height <= args.canvas_height && args.width <= args.canvas_width;
+    GD_CHECK(require(inside, op, ": the size is ", args.height, " x ", args.width,
+                     ", expected at least 1 x 1 and at most ", args.canvas_height, " x ", args.canvas_width));
     plan.add(DType::f32, {3, args.canvas_height, args.canvas_width});
     const std::int64_t parts = std::clamp<std::int64_t>((args.height + kRows - 1) / kRows, 1, threads());
     plan.workspace = Columns::need(args.width) + Scratch::need(args) * static_cast<std::size_t>(parts);
@@ -185,8 +190,8 @@ Status launch(const Preprocess& args, const TensorView* outputs, Workspace works
         const std::int64_t image_end = std::clamp(args.height, begin, end);
         for (std::int64_t y = begin; y < image_end; ++y) write_row(args, columns, y, scratch, out);
         for (std::int64_t plane = 0; plane < 3; ++plane)
-            std::fill(out + plane * canvas + image_end * args.canvas_width, out + plane * canvas + end * args.canvas_width,
-                      args.pad);
+            std::fill(out + plane * canvas + image_end * args.canvas_width,
+                      out + plane * canvas + end * args.canvas_width, args.pad);
     });
     return Status();
 }

@@ -18,8 +18,7 @@ void check_size(const char* op, std::int64_t height, std::int64_t width) {
     raise_if_failed(require(fits, op, ": the size is ", height, " x ", width, ", expected 0 to 2^32 - 1 pixels"));
 }
 
-std::vector<Runs> read(const char* op, const std::vector<std::string>& texts, std::int64_t height,
-                       std::int64_t width) {
+std::vector<Runs> read(const char* op, const std::vector<std::string>& texts, std::int64_t height, std::int64_t width) {
     check_size(op, height, width);
     std::vector<Runs> all(texts.size());
     for (std::size_t i = 0; i < texts.size(); ++i) {

@@ -19,7 +19,7 @@ namespace graphdet {
 
 struct RoiGrid {
     std::int64_t height = 7, width = 7;  // bins, > 0
-    std::int64_t samples = 0;            // a bin takes samples x samples points; 0: ceil(RoI size / bins), as many as its size asks
+    std::int64_t samples = 0;            // points of a bin along each axis; 0: ceil(RoI size / bins)
     bool aligned = true;
 };
 

@@ -50,18 +50,20 @@ void bind_roi(py::module_& m) {
         py::arg("samples") = 0, py::arg("aligned") = true, "Average of bilinear samples in each bin of each RoI.");
     m.def(
         "roi_align_backward",
-        [](const py::object& gradient, const py::object& rois, const std::array<std::int64_t, 3>& map,
-           const Size& size, float scale, std::int64_t samples, bool aligned) {
+        [](const py::object& gradient, const py::object& rois, const std::array<std::int64_t, 3>& map, const Size& size,
+           float scale, std::int64_t samples, bool aligned) {
             constexpr const char* op = "roi_align_backward";
             const Operand g = operand(op, "gradient", gradient), r = operand(op, "rois", rois);
-            return run(RoiAlignBackward{g.view, r.view, map[0], map[1], map[2], grid_of(size, samples, aligned), scale});
+            return run(
+                RoiAlignBackward{g.view, r.view, map[0], map[1], map[2], grid_of(size, samples, aligned), scale});
         },
         py::arg("gradient"), py::arg("rois"), py::pos_only(), py::kw_only(), py::arg("map"), py::arg("size"),
         py::arg("scale"), py::arg("samples") = 0, py::arg("aligned") = true,
         "Gradient of roi_align with respect to its features; map is (images, height, width) of those.");
     m.def("roi_align_levels", &levels, py::arg("boxes"), py::arg("count"), py::pos_only(), py::kw_only(),
           py::arg("strides"), py::arg("size"), py::arg("samples") = 0, py::arg("aligned") = true,
-          py::arg("canonical") = 224.0F, py::arg("finest") = 2, "roi_align where each RoI reads one level of a pyramid.");
+          py::arg("canonical") = 224.0F, py::arg("finest") = 2,
+          "roi_align where each RoI reads one level of a pyramid.");
     m.def(
         "roi_pool",
         [](const py::object& features, const py::object& rois, const Size& size, float scale) {

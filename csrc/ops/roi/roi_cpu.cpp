@@ -30,7 +30,8 @@ struct Map {
     [[nodiscard]] std::int64_t tiles() const { return (channels + kTile - 1) / kTile; }
 };
 
-// --- one RoI on one tile: V is a float, or kTile channels that lie together -------------------------------------------
+// --- one RoI on one tile: V is a float, or kTile channels that lie together
+// -------------------------------------------
 
 // The compiler's own vector type: it splits into whatever registers the processor has.
 using Lanes = float __attribute__((vector_size(kTile * sizeof(float)), aligned(sizeof(float)), may_alias));
@@ -103,7 +104,8 @@ GD_CLONES void collect(const float* from, std::int64_t count, std::int64_t chann
         for (std::int64_t c = 0; c < kTile; ++c) to[i * kTile + c] = c < channels ? from[c * step + i] : 0.0F;
 }
 
-// --- all RoIs on one map ----------------------------------------------------------------------------------------------
+// --- all RoIs on one map
+// ----------------------------------------------------------------------------------------------
 
 // Scratch of one thread.
 struct Scratch {
@@ -218,7 +220,8 @@ std::size_t scratch_of(const RoiGrid& grid, const Dims& map) {
     return Scratch::need(grid, map[2], map[3]) * parts;
 }
 
-// --- operands ---------------------------------------------------------------------------------------------------------
+// --- operands
+// ---------------------------------------------------------------------------------------------------------
 
 Status check_grid(const char* op, const RoiGrid& grid) {
     GD_CHECK(require(grid.height > 0 && grid.width > 0, op, ": size is ", grid.height, " x ", grid.width,
@@ -241,7 +244,8 @@ Status read_rois(const char* op, const TensorView& rois, std::int64_t images, It
     for (std::int64_t r = 0; r < rois.dims[0]; ++r) {
         const float* row = rois.f32() + 5 * r;
         const bool exists = row[0] >= 0.0F && row[0] < static_cast<float>(images) && row[0] == std::floor(row[0]);
-        GD_CHECK(require(exists, op, ": rois[", r, ", 0] is ", row[0], ", expected a whole number >= 0 and < ", images));
+        GD_CHECK(
+            require(exists, op, ": rois[", r, ", 0] is ", row[0], ", expected a whole number >= 0 and < ", images));
         items[r] = {{row[1], row[2], row[3], row[4]}, static_cast<std::int32_t>(row[0]), 0, r};
     }
     return Status();
@@ -269,7 +273,8 @@ std::int32_t level_of(const float* box, const RoiAlignLevels& args) {
 
 }  // namespace
 
-// --- align ------------------------------------------------------------------------------------------------------------
+// --- align
+// ------------------------------------------------------------------------------------------------------------
 
 Status plan(const RoiAlign& args, Plan& plan) {
     constexpr const char* op = "roi_align";
@@ -325,7 +330,8 @@ Status launch(const RoiAlignBackward& args, const TensorView* outputs, Workspace
     return Status();
 }
 
-// --- align over levels ------------------------------------------------------------------------------------------------
+// --- align over levels
+// ------------------------------------------------------------------------------------------------
 
 Status plan(const RoiAlignLevels& args, Plan& plan) {
     constexpr const char* op = "roi_align_levels";
@@ -342,7 +348,8 @@ Status plan(const RoiAlignLevels& args, Plan& plan) {
         const std::int64_t channels = args.levels[0].dims[1];
         GD_CHECK(expect(op, "a level", level, DType::f32, {{"N", images}, {"C", l > 0 ? channels : -1}, "H", "W"}));
         GD_CHECK(check_map(op, level.dims, images * rows));
-        GD_CHECK(require(args.strides[l] > 0.0F, op, ": stride ", l, " is ", args.strides[l], ", expected a number > 0"));
+        GD_CHECK(
+            require(args.strides[l] > 0.0F, op, ": stride ", l, " is ", args.strides[l], ", expected a number > 0"));
         most = std::max(most, scratch_of(args.grid, level.dims));
     }
     plan.add(DType::f32, {images, rows, args.levels[0].dims[1], args.grid.height, args.grid.width});
@@ -378,7 +385,8 @@ Status launch(const RoiAlignLevels& args, const TensorView* outputs, Workspace w
     return Status();
 }
 
-// --- pool -------------------------------------------------------------------------------------------------------------
+// --- pool
+// -------------------------------------------------------------------------------------------------------------
 
 namespace {
 

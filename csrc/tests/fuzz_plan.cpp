@@ -1,0 +1,31 @@
+// libFuzzer target: loading and running plans. The input is the header of a file whose blobs are those of the tiny
+// detector; what loads is run on one image.
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "engine/engine.h"
+#include "tests/check.h"
+#include "tests/tiny.h"
+
+namespace graphdet::tests {
+
+void failed(const char*, int, const std::string&) {}  // of `header_text`, which is not used here
+
+}  // namespace graphdet::tests
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    using namespace graphdet;
+    static const tests::Folder folder;
+    static const std::string path = folder.file("a.gdet");
+    static const std::string constants = tests::safetensors("shift", "[1,4]", {1, 1, 10, 0});
+    static const std::uint8_t pixels[12 * 9 * 3] = {255, 200, 100};
+
+    const std::string header(reinterpret_cast<const char*>(data), size);
+    tests::write(path, tests::pack(header, {{"segment:dense0", "model"}, {"constants", constants}}));
+    const auto engine = Engine::Impl::load(path, {}, tests::fake_backends());
+    if (!engine) return 0;
+    const auto found = engine->detect(ImageView{pixels, 12, 9});
+    if (!found.ok() && found.status().text().empty()) std::abort();
+    return 0;
+}
