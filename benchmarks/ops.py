@@ -60,6 +60,11 @@ def boxes_of(rng: np.random.Generator, count: int, height: int, width: int, low:
     return np.concatenate([corner, corner + extent], 1).astype(np.float32)
 
 
+def _peer(vision: Any, target: float) -> tuple[str, float | None]:
+    """The peer's name, and the target where it holds: plain PyTorch is no measure."""
+    return ("torchvision", target) if vision else ("plain torch", None)
+
+
 def nms_cases(vision: Any) -> list[Case]:
     """4000 boxes, in 80 classes and as one."""
     import torch
@@ -87,7 +92,7 @@ def nms_cases(vision: Any) -> list[Case]:
             count = int(mine[3][0])
             return np.array_equal(mine[1][0, :count], theirs.numpy()[:count])
 
-        return Case(name, "torchvision" if vision else "plain torch", target, ours, peer, check)
+        return Case(name, *_peer(vision, target), ours, peer, check)
 
     return [case("NMS 4000 boxes, 80 classes", False, 5), case("NMS 4000 boxes, class-agnostic", True, 8)]
 
@@ -113,7 +118,7 @@ def roi_cases(vision: Any) -> list[Case]:
                 return roi_align.rules["torch"](torch, f, r, size=(7, 7), scale=0.25, samples=samples, aligned=True)
             return vision.roi_align(f, r, (7, 7), 0.25, samples, True)
 
-        return Case(name, "torchvision" if vision else "plain torch", 5, ours, peer, close)
+        return Case(name, *_peer(vision, 5), ours, peer, close)
 
     def backward() -> Case:
         leaf = torch.from_numpy(features).requires_grad_()
