@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's idle threads otherwise take the cores from everyone else
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's idle threads otherwise keep the cores busy
 
 for name, examples in {"dev": 20, "ci": 100}.items():
     settings.register_profile(
