@@ -32,10 +32,11 @@ test: setup  ## Run the tests, without the slow ones
 test-slow: setup  ## Run the slow tests, with photos and weights where GRAPHDET_SHARED has them
 	$(BIN)/python -m pytest -m 'slow and not gpu and not trt'
 
-check: setup  ## Lint, format check, types
+check: setup  ## Lint, format check, types, generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/graphdet docs --check
 
 format: setup  ## Rewrite the Python files in the house format
 	$(BIN)/ruff check --fix .
