@@ -113,12 +113,14 @@ def summary(artefact: Artefact) -> list[tuple[str, Any]]:
 
 
 def certificate_lines(certificate: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """A certificate as names and values: nested records become dotted names, long lists their length."""
+    """A certificate as names and values: nested records become dotted names, long lists a count."""
     lines: list[tuple[str, Any]] = []
     for key, value in certificate.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             lines += certificate_lines(value, f"{name}.")
+        elif key == "samples":
+            lines.append((name, ", ".join("x".join(map(str, shape)) for shape in value)))
         elif isinstance(value, list) and (len(value) > 6 or any(isinstance(v, dict | list) for v in value)):
             lines.append((name, f"{len(value)} records"))
         else:
