@@ -60,9 +60,13 @@ if(GRAPHDET_SDK)
                                                        "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
   target_compile_features(graphdet_engine INTERFACE cxx_std_17)
   target_link_libraries(graphdet_engine PRIVATE ${GRAPHDET_ENGINE_LIBS})
-  # The backend may lie in a Python environment: the library remembers where.
   set_target_properties(graphdet_engine PROPERTIES OUTPUT_NAME graphdet EXPORT_NAME graphdet
-                        VERSION ${GRAPHDET_VERSION} SOVERSION 0 INSTALL_RPATH_USE_LINK_PATH ON LINKER_LANGUAGE CXX)
+                        VERSION ${GRAPHDET_VERSION} SOVERSION 0 LINKER_LANGUAGE CXX)
+  if(OpenVINO_FOUND)
+    # The backend may lie in a Python environment, also one inside this folder, which INSTALL_RPATH_USE_LINK_PATH leaves
+    # out: the library remembers where.
+    set_target_properties(graphdet_engine PROPERTIES INSTALL_RPATH "$<TARGET_FILE_DIR:openvino::runtime>")
+  endif()
 
   if(UNIX AND NOT APPLE)
     target_link_options(graphdet_engine PRIVATE "-Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/cmake/exports.map")
