@@ -91,11 +91,13 @@ def inputs(case: Mapping[str, Any], phase: str) -> dict[str, Array]:
     """Graph inputs of a case.
 
     The recorded training runs declared the whole padded input as each image's padded shape, which is what the
-    reference's valid flags read; its evaluation runs clip to the unpadded shape.
+    reference's valid flags read; boxes are clipped to the unpadded shape, in evaluation, and in training where a
+    detector makes proposals.
     """
     boxes, labels, count = truth(case)
     n = len(case["valid"])
-    size = case["valid"] if phase == "infer" else [case["input"][2:]] * n
+    clips = phase == "infer" or "loss_rpn_cls" in case["losses"]
+    size = case["valid"] if clips else [case["input"][2:]] * n
     return {
         "pixels": pixels(tuple(case["input"]), case["seed"]),
         "size": np.asarray(size, np.float32),
