@@ -54,7 +54,7 @@ def faster_rcnn(
         found = rcnn.detect(image, boxes, *said, num_classes)
         sampled = rcnn.sample(image, boxes, count, num_classes)
         seen = head(sampled.boxes, sampled.count)
-    inside = ops.concat(*(ops.cells_inside(p, image.size, stride=p.stride, per_cell=3) for p in levels), axis=1)
+    inside = ops.concat(*(ops.cells_inside(p, image.padded, stride=p.stride, per_cell=3) for p in levels), axis=1)
     return Detector(
         detections=found,
         losses={**first.losses(image, inside), **rcnn.losses(sampled, *seen, num_classes)},

@@ -66,7 +66,7 @@ def retinanet(
 
     truth = image.truth
     prior = ops.concat(*anchors, axis=0)
-    inside = ops.concat(*(ops.cells_inside(p, image.size, stride=p.stride, per_cell=9) for p in levels), axis=1)
+    inside = ops.concat(*(ops.cells_inside(p, image.padded, stride=p.stride, per_cell=9) for p in levels), axis=1)
     target, matched, positive = ops.match_iou(
         prior, inside, truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.4, classes=num_classes
     )

@@ -4,4 +4,6 @@ from graphdet.blocks.conv import batch_norm, conv, conv_module, separable, silu_
 from graphdet.blocks.linear import linear
 from graphdet.blocks.rows import rows, sums_by_level, to_cells
 
-__all__ = ["batch_norm", "conv", "conv_module", "linear", "rows", "separable", "silu_module", "sums_by_level", "to_cells"]
+__all__ = [
+    "batch_norm", "conv", "conv_module", "linear", "rows", "separable", "silu_module", "sums_by_level", "to_cells",
+]  # fmt: skip

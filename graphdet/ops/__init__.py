@@ -37,7 +37,7 @@ from graphdet.ops.math import (
 from graphdet.ops.overlap import pairwise_iou
 from graphdet.ops.reduce import best, best_index, one_hot, softmax, total
 from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
-from graphdet.ops.sample import exists, pick_rows, sample_mask
+from graphdet.ops.sample import exists, pick_rows, sample_mask, stop_gradient
 from graphdet.ops.select import nms, select_top, select_top_logits
 from graphdet.ops.shape import concat, gather_rows, index, reshape, transpose
 from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
@@ -49,5 +49,5 @@ __all__ = [
     "greater", "index", "iou", "less", "linear", "match_iou", "match_simota", "matrix_nms", "max_pool", "maximum",
     "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows", "point_grid", "relu", "reshape",
     "roi_align", "roi_align_levels", "roi_pool", "sample_mask", "select_top", "select_top_logits", "sigmoid", "silu",
-    "soft_nms", "softmax", "square", "sub", "to_image", "total", "transpose", "upsample", "where",
+    "soft_nms", "softmax", "square", "stop_gradient", "sub", "to_image", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

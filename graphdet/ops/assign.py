@@ -60,12 +60,12 @@ def match_iou(
     classes: Positive,
     claim: float = 0.0,
 ) -> tuple[Value, Value, Value]:
-    """Assignment by IoU (Ren et al. 2015, sec. 3.1.2) of anchors [A 4], or [N A 4]: labels, matched boxes, positive mask.
+    """Assignment of anchors by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask.
 
-    An anchor takes the object of largest IoU if that is at least `positive`; below `negative` it is background (label =
-    classes); in between, and outside the image, it is ignored (label -1). Every object also claims the anchors of its
-    own largest IoU, if that is at least `claim` (more than 1: none does); a later object wins. Anchors that are not positive are matched to themselves, so that
-    their codes are zero.
+    Anchors are those of all images, or of each its own. One takes the object of largest IoU if that is at least
+    `positive`; below `negative` it is background (label = classes); in between, and outside the image, it is ignored
+    (label -1). Every object also claims the anchors of its own largest IoU, if that is at least `claim` (above 1, none
+    does); a later object wins. Anchors that are not positive are matched to themselves, so that their codes are zero.
     """
     ...
 

@@ -16,7 +16,7 @@ _MASK = 2**31 - 1
 
 @op("b[N A], b[N A], f[] -> b[N A]", TRAIN)
 def sample_mask(positive: Value, negative: Value, seed: Operand, *, limit: Positive, share: float) -> Value:
-    """Draw at most `limit` candidates an image (Girshick 2015, sec. 2.3): positives up to `share` of it, then negatives.
+    """Draw `limit` candidates an image (Girshick 2015, sec. 2.3): positives up to that `share`, then negatives.
 
     The draw is a fixed function of the whole number `seed`: the candidates whose places have the smallest hash. A seed
     of 0 takes the first ones.
@@ -25,7 +25,7 @@ def sample_mask(positive: Value, negative: Value, seed: Operand, *, limit: Posit
 
 
 def _order(index: Any, seed: Any) -> Any:
-    """A number for each place, in 0 .. 2^31-1: the place itself for seed 0, else a hash of both (integer arithmetic)."""
+    """A number for each place: the place itself for seed 0, else a hash of both, below 2^31."""
     mixed = (index + seed * 40503) & _MASK
     for factor in (0x2C1B3C6D, 0x297A2D39):
         mixed = ((mixed ^ (mixed >> 15)) * factor) & _MASK
@@ -77,8 +77,7 @@ def pick_rows(mask: Value, *, k: Positive) -> tuple[Value, Value]:
 
 @pick_rows.reference
 def _(mask: Any, *, k: int) -> Any:
-    n, a = mask.shape
-    k = min(k, a)
+    k = min(k, mask.shape[1])
     order = np.argsort(~mask, 1, kind="stable")[:, :k]
     real = np.take_along_axis(mask, order, 1)
     return np.where(real, order, 0), real
@@ -118,3 +117,18 @@ exists.onnx(
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (np.asarray([0, 2, 5]), (3, 4, 2)), {}
     yield (np.asarray([1]), (1, 3)), {}
+
+
+@op("T[*S] -> T[*S]", TRAIN)
+def stop_gradient(x: Value) -> Value:
+    """The same numbers, through which nothing learns."""
+    ...
+
+
+stop_gradient.reference(lambda x: x)
+stop_gradient.torch(lambda t, x: x.detach())
+
+
+@stop_gradient.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4),), {}

@@ -46,9 +46,7 @@ def run(name: str, folder: Path, phase: str) -> Run:
     graph = trace(zoo.get(CASES[name]), phase)
     module = to_module(graph, kit.weights(facts, graph), taps=True)
     module.train(phase == "train")
-    tensors = {
-        k.replace(".", "_"): torch.from_numpy(v) for k, v in kit.inputs(facts, phase).items() if k in graph.inputs
-    }
+    tensors = {k.replace(".", "_"): torch.from_numpy(v) for k, v in kit.inputs(facts).items() if k in graph.inputs}
     with torch.set_grad_enabled(phase == "train"):
         result = module(**tensors)
     if phase == "train":
@@ -139,5 +137,5 @@ def test_numpy_oracle(case: tuple[str, Path]) -> None:
 def by_numpy(case: tuple[str, Path], phase: str) -> tuple[Graph, dict[str, Array], dict[str, Array]]:
     """The graph and its outputs, by NumPy and by PyTorch."""
     facts, graph, _, found = run(*case, phase)
-    values = execute(graph, kit.inputs(facts, phase), kit.weights(facts, graph))
+    values = execute(graph, kit.inputs(facts), kit.weights(facts, graph))
     return graph, {name: values[v] for name, v in graph.outputs.items()}, found

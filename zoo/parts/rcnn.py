@@ -32,7 +32,7 @@ class Sampled:
 def sample(image: Image, boxes: Value, count: Value, classes: int) -> Sampled:
     """512 of the proposals and the true boxes an image, a quarter of them positive (IoU of at least 0.5)."""
     truth = image.truth
-    pool = ops.concat(truth.boxes, boxes, axis=1)
+    pool = ops.stop_gradient(ops.concat(truth.boxes, boxes, axis=1))
     exists = ops.concat(ops.exists(truth.count, truth.boxes), ops.exists(count, boxes), axis=1)
     labels, matched, positive = ops.match_iou(
         pool, exists, truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.5, claim=2.0, classes=classes
