@@ -10,7 +10,7 @@ import numpy as np
 
 from graphdet import ops
 from graphdet.blocks.conv import conv
-from graphdet.blocks.rows import to_cells
+from graphdet.blocks.rows import sums_by_level, to_cells
 from graphdet.ir import Detector, Found, Image, Value, constant, detector, row, scope, setting, share, tap, within
 from graphdet.records import Preprocess
 from graphdet.zoo.backbones.resnet import ResNet
@@ -66,7 +66,7 @@ def retinanet(
 
     truth = image.truth
     prior = ops.concat(*anchors, axis=0)
-    inside = ops.concat(*(ops.cells_inside(p, image.size, stride=p.stride, per_cell=9) for p in levels), axis=1)
+    inside = ops.concat(*(ops.cells_inside(p, image.padded, stride=p.stride, per_cell=9) for p in levels), axis=1)
     target, matched, positive = ops.match_iou(
         prior, inside, truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.4, classes=num_classes
     )
@@ -76,7 +76,7 @@ def retinanet(
     regressed = ops.where(positive, ops.total(offset, axes=(-1,)), 0.0) / count
     return Detector(
         detections=Found(ops.to_image(found[0], image.geometry), *found[1:]),
-        losses={"loss_cls": by_level(classified, anchors), "loss_bbox": by_level(regressed, anchors)},
+        losses={"loss_cls": sums_by_level(classified, anchors), "loss_bbox": sums_by_level(regressed, anchors)},
     )
 
 
@@ -104,12 +104,3 @@ def best(scores: Value, deltas: Value, anchors: Value, size: Value) -> tuple[Val
     top, label, row = ops.select_top(scores, setting("score_threshold", 0.05), k=1000)
     boxes = ops.decode_deltas(anchors, deltas)
     return ops.clip_boxes(ops.gather_rows(boxes, row), size), top, label
-
-
-def by_level(loss: Value, anchors: list[Value]) -> list[Value]:
-    """The sum of a loss f[N A] over the rows of each level."""
-    sums, start = [], anchors[0].dim(0) * 0
-    for level in anchors:
-        sums.append(ops.total(loss[:, start : start + level.dim(0)]))
-        start = start + level.dim(0)
-    return sums

@@ -75,13 +75,18 @@ def _assign(graph: Graph, target: Target) -> tuple[set[Node], dict[Node, int]]:
     depth: dict[Node, int] = {}
     for node in graph.nodes:
         before = [v.node for v in node.inputs if v is not None]
-        follows = bool(node.op.native_name) and any(b in native for b in before)
+        follows = _has_kernel(node) and any(b in native for b in before)
         if _runtime(node.op, target) or follows:
             native.add(node)
             depth[node] = max((depth[b] for b in before), default=0)
         else:
             depth[node] = max((depth[b] + (b in native) for b in before), default=0)
     return native, depth
+
+
+def _has_kernel(node: Node) -> bool:
+    """Whether the runtime has a kernel for the node; that of `mul` multiplies float32 alone."""
+    return bool(node.op.native_name) and (node.name != "mul" or node.outputs[0].type.dtype == "f32")
 
 
 def _names(graph: Graph) -> dict[Value, str]:

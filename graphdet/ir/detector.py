@@ -46,6 +46,22 @@ class Image:
         self.geometry = graph_input("geometry", tensor("f32", self.batch, 4), places=())
 
     @cached_property
+    def padded(self) -> Value:
+        """f32[N 2], the (height, width) up to which priors of each image learn: its size, padded by itself alone.
+
+        A value computed from it may flow only into losses.
+        """
+        return mark_train_only(graph_input("padded", tensor("f32", self.batch, 2), places=()))
+
+    @cached_property
+    def sampling_seed(self) -> Value:
+        """f32[], a whole number that random samplers draw by: the training step's number; 0 (default) draws first ones.
+
+        A value computed from it may flow only into losses.
+        """
+        return mark_train_only(graph_input("sampling_seed", tensor("f32"), default=0.0, places=()))
+
+    @cached_property
     def truth(self) -> TruthValues:
         """Ground truth; a value computed from it may flow only into losses."""
         count = Dim.symbol("G")

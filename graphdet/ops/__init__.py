@@ -1,6 +1,6 @@
 """Every op, declared once: signature, meaning, type rule, cost, lowerings."""
 
-from graphdet.ops.assign import cells_inside, match_iou, match_simota
+from graphdet.ops.assign import boxes_inside, cells_inside, match_iou, match_simota
 from graphdet.ops.box import (
     anchor_grid,
     as_boxes,
@@ -13,8 +13,8 @@ from graphdet.ops.box import (
     point_grid,
     to_image,
 )
-from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, max_pool, upsample
-from graphdet.ops.loss import bce, focal_loss
+from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, linear, max_pool, upsample
+from graphdet.ops.loss import bce, cross_entropy, focal_loss
 from graphdet.ops.mask import paste_masks
 from graphdet.ops.math import (
     absolute,
@@ -35,18 +35,19 @@ from graphdet.ops.math import (
     where,
 )
 from graphdet.ops.overlap import pairwise_iou
-from graphdet.ops.reduce import best, best_index, one_hot, total
+from graphdet.ops.reduce import best, best_index, one_hot, softmax, total
 from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
+from graphdet.ops.sample import exists, pick_rows, sample_mask, stop_gradient
 from graphdet.ops.select import nms, select_top, select_top_logits
 from graphdet.ops.shape import concat, gather_rows, index, reshape, transpose
 from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
     "absolute", "add", "anchor_grid", "as_boxes", "batch_norm", "batch_norm_train", "bce", "best", "best_index",
-    "cast", "cells_inside", "clip_boxes", "concat", "conv2d", "decode_deltas", "decode_points", "div", "encode_deltas",
-    "encode_points", "exp", "fast_nms", "focal_loss", "gather_rows", "greater", "index", "iou", "less", "match_iou",
-    "match_simota", "matrix_nms", "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "pairwise_iou",
-    "paste_masks", "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "select_top",
-    "select_top_logits", "sigmoid", "silu", "soft_nms", "square", "sub", "to_image", "total", "transpose", "upsample",
-    "where",
+    "boxes_inside", "cast", "cells_inside", "clip_boxes", "concat", "conv2d", "cross_entropy", "decode_deltas",
+    "decode_points", "div", "encode_deltas", "encode_points", "exists", "exp", "fast_nms", "focal_loss", "gather_rows",
+    "greater", "index", "iou", "less", "linear", "match_iou", "match_simota", "matrix_nms", "max_pool", "maximum",
+    "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows", "point_grid", "relu", "reshape",
+    "roi_align", "roi_align_levels", "roi_pool", "sample_mask", "select_top", "select_top_logits", "sigmoid", "silu",
+    "soft_nms", "softmax", "square", "stop_gradient", "sub", "to_image", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

@@ -47,7 +47,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 1, 3, 4), np.asarray([[24, 32], [17, 9]], np.float32)), {"stride": 8, "per_cell": 2}
 
 
-@op(f"boxes<xyxy,net>[A 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A]", TRAIN, FP32)
+@op(f"boxes<xyxy,net>[*S 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A]", TRAIN, FP32)
 def match_iou(
     anchors: Value,
     inside: Value,
@@ -58,13 +58,14 @@ def match_iou(
     positive: float,
     negative: float,
     classes: Positive,
+    claim: float = 0.0,
 ) -> tuple[Value, Value, Value]:
-    """Anchor assignment by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask.
+    """Assignment of anchors by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask.
 
-    An anchor takes the object of largest IoU if that is at least `positive`; below `negative` it is background (label =
-    classes); in between, and outside the image, it is ignored (label -1). Every object also claims the anchors of its
-    own largest IoU (if above 0); a later object wins. Anchors that are not positive are matched to themselves, so that
-    their codes are zero.
+    Anchors are those of all images, or of each its own. One takes the object of largest IoU if that is at least
+    `positive`; below `negative` it is background (label = classes); in between, and outside the image, it is ignored
+    (label -1). Every object also claims the anchors of its own largest IoU, if that is at least `claim` (above 1, none
+    does); a later object wins. Anchors that are not positive are matched to themselves, so that their codes are zero.
     """
     ...
 
@@ -78,22 +79,24 @@ def _np_iou(a: Any, b: Any) -> Any:
 
 @match_iou.reference
 def _(
-    anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any, *, positive: float, negative: float, classes: int
-) -> Any:
+    anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any,
+    *, positive: float, negative: float, classes: int, claim: float,
+) -> Any:  # fmt: skip
     n, a = inside.shape
-    out_labels, out_boxes, mask = np.full((n, a), -1, np.int64), np.tile(anchors, (n, 1, 1)), np.zeros((n, a), bool)
+    anchors = np.broadcast_to(anchors, (n, a, 4))
+    out_labels, out_boxes, mask = np.full((n, a), -1, np.int64), anchors.copy(), np.zeros((n, a), bool)
     for i in range(n):
         owner = np.full(a, -1)
         if count[i] == 0:
             out_labels[i][inside[i]] = classes
             continue
-        overlap = _np_iou(anchors, boxes[i, : count[i]])
+        overlap = _np_iou(anchors[i], boxes[i, : count[i]])
         overlap[~inside[i]] = -1
         top = overlap.max(1)
         out_labels[i][inside[i] & (top < negative)] = classes
         owner = np.where(top >= positive, overlap.argmax(1), owner)
         for j in range(count[i]):
-            if overlap[:, j].max() >= 0:
+            if overlap[:, j].max(initial=-1) >= claim:
                 owner[inside[i] & (overlap[:, j] == overlap[:, j].max())] = j
         mask[i] = owner >= 0
         out_labels[i][mask[i]] = labels[i][owner[mask[i]]]
@@ -113,25 +116,27 @@ def _(
     positive: float,
     negative: float,
     classes: int,
+    claim: float,
 ) -> Any:
     with t.no_grad():
         n, a = inside.shape
+        anchors = anchors if anchors.dim() == 3 else anchors[None]
         real = t.arange(boxes.shape[1], device=boxes.device)[None] < count[:, None]
         if boxes.shape[1] == 0:
             background = t.where(inside, classes, -1)
             return background, anchors.expand(n, a, 4), t.zeros_like(inside)
-        overlap = _torch_iou(t, anchors[None], boxes)
+        overlap = _torch_iou(t, anchors, boxes)
         overlap = overlap.masked_fill(~(inside[:, :, None] & real[:, None, :]), -1.0)
         top, owner = overlap.max(2)
         owner = t.where(top >= positive, owner, -1)
         peak = overlap.amax(1, keepdim=True)
-        claims = (overlap == peak) & (peak >= 0) & inside[:, :, None]
+        claims = (overlap == peak) & (peak >= claim) & inside[:, :, None]
         claimed = t.where(claims, t.arange(boxes.shape[1], device=boxes.device), -1).amax(2)
         owner = t.where(claimed >= 0, claimed, owner)
         mask = owner >= 0
         index = owner.clamp(min=0)
         found = t.where(mask, labels.gather(1, index), t.where(inside & (top < negative), classes, -1))
-        matched = t.where(mask[..., None], boxes.gather(1, index[..., None].expand(-1, -1, 4)), anchors[None])
+        matched = t.where(mask[..., None], boxes.gather(1, index[..., None].expand(-1, -1, 4)), anchors)
         return found, matched, mask
 
 
@@ -155,6 +160,29 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (4, 2))), settings
     yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (0, 3))), settings
     yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 0, 3, (0, 0))), settings
+    yield (random_boxes(rng, 2, 40), inside, *_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 2.0}
+    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 0.3}
+
+
+@op("boxes<xyxy,net>[A 4], f[N 2] -> b[N A]", TRAIN)
+def boxes_inside(boxes: Value, size: Value) -> Value:
+    """Whether boxes lie wholly inside each unpadded image; size rows are (height, width)."""
+    ...
+
+
+@boxes_inside.reference
+def _(boxes: Any, size: Any) -> Any:
+    return (boxes[:, :2] >= 0).all(-1)[None] & (boxes[None, :, 2:] < size[:, None, ::-1]).all(-1)
+
+
+@boxes_inside.torch
+def _(t: Any, boxes: Any, size: Any) -> Any:
+    return (boxes[:, :2] >= 0).all(-1)[None] & (boxes[None, :, 2:] < size[:, [1, 0]][:, None]).all(-1)
+
+
+@boxes_inside.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (random_boxes(rng, 9) - 5, np.asarray([[60, 70], [30, 90]], np.float32)), {}
 
 
 @op(

@@ -142,6 +142,34 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 4, 5), (3,), (3,), (3,), np.ones(3, np.float32), np.asarray(0)), {"eps": 1e-3, "momentum": 0.03}
 
 
+@op("f[N C], f[O C], f[O]? -> f[N O]")
+def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
+    """Rows times a matrix, x weight^T + bias; weight is [out, in]."""
+    ...
+
+
+@linear.reference
+def _(x: Any, weight: Any, bias: Any) -> Any:
+    out = x @ weight.T
+    return out if bias is None else out + bias
+
+
+linear.torch(lambda t, x, weight, bias: t.nn.functional.linear(x, weight, bias))
+linear.flops(lambda x, weight, *_, out: int(np.prod(out)) * weight[1])
+
+
+@linear.onnx
+def _(e: Any, x: Any, weight: Any, bias: Any) -> Any:
+    return e.Gemm(x, weight, transB=1) if bias is None else e.Gemm(x, weight, bias, transB=1)
+
+
+@linear.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((3, 4), (5, 4), (5,)), {}
+    yield ((3, 4), (2, 4), None), {}
+    yield ((0, 4), (2, 4), (2,)), {}
+
+
 @op("f[N C H W] -> f[N C (H+2*padding-size)//stride+1 (W+2*padding-size)//stride+1]")
 def max_pool(x: Value, *, size: Positive, stride: Positive = 1, padding: Natural = 0) -> Value:
     """Maximum over size x size windows; the border is padded with minus infinity."""

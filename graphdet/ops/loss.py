@@ -63,3 +63,30 @@ def _(t: Any, logits: Any, labels: Any, *, alpha: float, gamma: float) -> Any:
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 6, 3), rng.integers(-1, 4, (2, 6))), {}
     yield ((2, 0, 3), np.zeros((2, 0), np.int64)), {"gamma": 1.5}
+
+
+@op("logits[*S C], i64[*S] -> f[*S]", TRAIN, FP32)
+def cross_entropy(logits: Value, labels: Value) -> Value:
+    """-log softmax(logits) of each row's label; a label of -1 (ignored) gives 0."""
+    ...
+
+
+@cross_entropy.reference
+def _(logits: Any, labels: Any) -> Any:
+    shifted = logits - logits.max(-1, keepdims=True)
+    log = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return -np.take_along_axis(log, np.maximum(labels, 0)[..., None], -1)[..., 0] * (labels >= 0)
+
+
+@cross_entropy.torch
+def _(t: Any, logits: Any, labels: Any) -> Any:
+    rows = t.nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none", ignore_index=-1
+    )
+    return rows.reshape(labels.shape)
+
+
+@cross_entropy.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 6, 3), rng.integers(-1, 3, (2, 6))), {}
+    yield ((4, 5), rng.integers(0, 5, 4)), {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from graphdet.errors import BadAttribute
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Value
-from graphdet.ir.op import ROWWISE, Positive, op
+from graphdet.ir.op import FP32, ROWWISE, Positive, op
 from graphdet.ir.types import Type
 from graphdet.ops.math import Example
 from graphdet.ops.shape import axis_of
@@ -70,6 +71,28 @@ best_index.reference(lambda x: x.argmax(-1) if x.size else np.zeros(x.shape[:-1]
 best_index.torch(lambda t, x: x.argmax(-1))
 best_index.onnx(lambda e, x: e.ArgMax(x, axis=-1, keepdims=0))
 best_index.examples(_rows)
+
+
+@op("logits[*S C] -> scores[*S C]", ROWWISE, FP32)
+def softmax(x: Value) -> Value:
+    """exp(x) over its sum along the last axis: turns the logits of exclusive classes into scores that sum to 1."""
+    ...
+
+
+@softmax.reference
+def _(x: Any) -> Any:
+    grown = np.exp(x - x.max(-1, keepdims=True))
+    return grown / grown.sum(-1, keepdims=True)
+
+
+softmax.torch(lambda t, x: x.softmax(-1))
+softmax.onnx(lambda e, x: e.Softmax(x, axis=-1))
+
+
+@softmax.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 5),), {}
+    yield (np.asarray([[100.0, -100.0, 99.0], [0.0, 0.0, 0.0]], np.float32),), {}
 
 
 @op("i64[*S] -> f[*S classes]")

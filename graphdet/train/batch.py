@@ -25,7 +25,8 @@ def batch_inputs(samples: Sequence[Sample], spec: Preprocess) -> Inputs:
     """The graph inputs of a padded batch, by the engine's own pre-processing.
 
     Returns:
-        pixels f32[N 3 H W], size f32[N 2] and geometry f32[N 4] as `prepare` gives them; truth_boxes f32[N G 4] (xyxy
+        pixels f32[N 3 H W], size f32[N 2] and geometry f32[N 4] as `prepare` gives them; padded f32[N 2], each size
+        rounded up to the divisor; truth_boxes f32[N G 4] (xyxy
         in net pixels), truth_labels i64[N G], truth_count i64[N], where G is the largest count. Crowd regions are left
         out: they stand for no single object.
 
@@ -41,7 +42,8 @@ def batch_inputs(samples: Sequence[Sample], spec: Preprocess) -> Inputs:
         scale, offset = ready.geometry[i, :2], ready.geometry[i, 2:]
         boxes[i, : count[i]] = its_boxes * np.tile(scale, 2) + np.tile(offset, 2)
         labels[i, : count[i]] = its_labels
-    images = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry}
+    padded = (np.ceil(ready.size / spec.divisor) * spec.divisor).astype(np.float32)
+    images = {"pixels": ready.pixels, "size": ready.size, "padded": padded, "geometry": ready.geometry}
     return {**images, "truth_boxes": boxes, "truth_labels": labels, "truth_count": count}
 
 

@@ -81,7 +81,8 @@ class Training:
         self.lr = learning_rate(self.recipe, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr
-        terms = self.module(**{k: torch.from_numpy(v) for k, v in inputs.items() if k in self.inputs})
+        given = {**inputs, "sampling_seed": np.asarray(self.step + 1, np.float32)}  # 0 would sample the first anchors
+        terms = self.module(**{k: torch.from_numpy(v) for k, v in given.items() if k in self.inputs})
         self.losses = {name: float(term.detach()) for name, term in terms.items()}
         self._check("loss term", self.losses)
         active = [term for name, term in terms.items() if name not in self.late or self.late_active]

@@ -32,6 +32,7 @@ def batch(images: int = 2, side: int = 64) -> dict[str, Any]:
     return {
         "pixels": torch.from_numpy(rng.normal(100, 50, (images, 3, side, side)).astype(np.float32)),
         "size": torch.full((images, 2), float(side)),
+        "padded": torch.full((images, 2), float(side)),
         "truth_boxes": torch.from_numpy(boxes),
         "truth_labels": torch.zeros((images, 1), dtype=torch.int64),
         "truth_count": torch.tensor([1] + [0] * (images - 1)),

@@ -27,6 +27,7 @@ NO_GRADIENT = {
     "cast": "the examples cast integers",
     "one_hot": "labels have no gradient",
     "point_grid": "the level's numbers are not read",
+    "stop_gradient": "that is what it is for",
 }
 
 

@@ -87,18 +87,18 @@ def truth(case: Mapping[str, Any]) -> tuple[Array, Array, Array]:
     return boxes, labels, count
 
 
-def inputs(case: Mapping[str, Any], phase: str) -> dict[str, Array]:
+def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
     """Graph inputs of a case.
 
-    The recorded training runs declared the whole padded input as each image's padded shape, which is what the
-    reference's valid flags read; its evaluation runs clip to the unpadded shape.
+    The recorded training runs declared the whole padded input as each image's padded shape; boxes are clipped to the
+    unpadded shape.
     """
     boxes, labels, count = truth(case)
     n = len(case["valid"])
-    size = case["valid"] if phase == "infer" else [case["input"][2:]] * n
     return {
         "pixels": pixels(tuple(case["input"]), case["seed"]),
-        "size": np.asarray(size, np.float32),
+        "size": np.asarray(case["valid"], np.float32),
+        "padded": np.asarray([case["input"][2:]] * n, np.float32),
         "geometry": np.tile(np.asarray([1, 1, 0, 0], np.float32), (n, 1)),
         "truth.boxes": boxes,
         "truth.labels": labels,

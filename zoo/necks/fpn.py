@@ -26,6 +26,12 @@ def fpn(features: Sequence[Value], width: int = 256, *, extra: int = 0) -> list[
     return levels
 
 
+def fpn_pooled(features: Sequence[Value], width: int = 256) -> list[Value]:
+    """The pyramid with one coarser level, every second cell of the last (Lin et al. 2017, footnote 2): P2 .. P6."""
+    levels = fpn(features, width)
+    return [*levels, ops.max_pool(levels[-1], size=1, stride=2)]
+
+
 def _conv(name: int, x: Value, width: int, *, size: int = 3, stride: int = 1) -> Value:
     with scope(name):
         return conv("conv", x, width, size=size, stride=stride)

@@ -36,7 +36,7 @@ def to_module(graph: Graph, params: Mapping[str, Array] | None = None, *, taps: 
     root = _Container()
     _register(root, graph, params)
     lowering = _Lowering(root)
-    for node in graph.nodes:
+    for node in sorted(graph.nodes, key=_rank):
         lowering.add(node)
     lowering.program.output({name: lowering.values[value] for name, value in outputs.items()})
     module = fx.GraphModule(root, lowering.program, class_name=graph.name)
@@ -44,6 +44,11 @@ def to_module(graph: Graph, params: Mapping[str, Array] | None = None, *, taps: 
         root._non_persistent_buffers_set
     )  # GraphModule copies buffers as persistent ones
     return module
+
+
+def _rank(node: Node) -> int:
+    """Inputs come first, and of those the ones without a default: so a Python signature wants them."""
+    return 2 if node.name != "input" else int(node.attributes.get("default") is not None)
 
 
 class _Container(nn.Module):

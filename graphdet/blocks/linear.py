@@ -1,0 +1,19 @@
+"""Fully connected layers."""
+
+from __future__ import annotations
+
+from graphdet import ops
+from graphdet.ir.graph import Value
+from graphdet.ir.trace import parameter, scope
+
+
+def linear(name: str, x: Value, out: int, *, gain: float = 1.0, deviation: float = 0.0) -> Value:
+    """Rows [N C] to [N out]; parameters `name.weight`, `name.bias` (0 at first).
+
+    gain: of the He initialisation · deviation: standard deviation of the initial weights instead.
+    """
+    init, value = ("normal", deviation) if deviation else ("kaiming", gain)
+    with scope(name):
+        weight = parameter("weight", out, x.dim(1), init=init, value=value)
+        bias = parameter("bias", out, init="constant")
+    return ops.linear(x, weight, bias)

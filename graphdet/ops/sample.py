@@ -1,0 +1,134 @@
+"""Sampling of priors for training: which of many candidates a loss looks at. Train-only; no gradient flows through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from graphdet.ir.graph import Operand, Value
+from graphdet.ir.op import TRAIN, Positive, op
+from graphdet.ops.math import Example
+
+_MASK = 2**31 - 1
+
+
+@op("b[N A], b[N A], f[] -> b[N A]", TRAIN)
+def sample_mask(positive: Value, negative: Value, seed: Operand, *, limit: Positive, share: float) -> Value:
+    """Draw `limit` candidates an image (Girshick 2015, sec. 2.3): positives up to that `share`, then negatives.
+
+    The draw is a fixed function of the whole number `seed`: the candidates whose places have the smallest hash. A seed
+    of 0 takes the first ones.
+    """
+    ...
+
+
+def _order(index: Any, seed: Any) -> Any:
+    """A number for each place: the place itself for seed 0, else a hash of both, below 2^31."""
+    mixed = (index + seed * 40503) & _MASK
+    for factor in (0x2C1B3C6D, 0x297A2D39):
+        mixed = ((mixed ^ (mixed >> 15)) * factor) & _MASK
+    return index + (seed != 0) * ((mixed ^ (mixed >> 15)) - index)
+
+
+@sample_mask.reference
+def _(positive: Any, negative: Any, seed: Any, *, limit: int, share: float) -> Any:
+    n, a = positive.shape
+    order = np.argsort(_order(np.arange(n * a).reshape(n, a), int(seed)), 1, kind="stable")
+    chosen = np.zeros((n, a), bool)
+    for i in range(n):
+        wanted = order[i][positive[i][order[i]]][: int(limit * share)]
+        rest = order[i][negative[i][order[i]]][: limit - len(wanted)]
+        chosen[i, wanted] = chosen[i, rest] = True
+    return chosen
+
+
+@sample_mask.torch
+def _(t: Any, positive: Any, negative: Any, seed: Any, *, limit: int, share: float) -> Any:
+    with t.no_grad():
+        n, a = positive.shape
+        places = t.arange(n * a, device=positive.device).reshape(n, a)
+        order = _order(places, t.as_tensor(seed, device=positive.device).long()).argsort(dim=1, stable=True)
+        wanted = _first(positive.gather(1, order), int(limit * share))
+        rest = _first(negative.gather(1, order), limit - wanted.sum(1, keepdim=True))
+        return t.zeros_like(positive).scatter(1, order, wanted | rest)
+
+
+def _first(mask: Any, count: Any) -> Any:
+    """The first `count` true entries of each row."""
+    return mask & (mask.cumsum(1) <= count)
+
+
+@sample_mask.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    kinds = rng.integers(0, 4, (2, 40))
+    for seed in (0, 7, 90000):
+        yield (kinds == 0, kinds > 1, np.float32(seed)), {"limit": 12, "share": 0.25}
+    yield (kinds == 0, kinds == 1, np.float32(0)), {"limit": 100, "share": 0.5}
+    yield (kinds > 5, kinds > 1, np.float32(3)), {"limit": 8, "share": 0.5}
+
+
+@op("b[N A] -> i64[N min(k,A)], b[N min(k,A)]", TRAIN)
+def pick_rows(mask: Value, *, k: Positive) -> tuple[Value, Value]:
+    """Places of the first k true entries of each row, in order, and which of them exist; the others hold place 0."""
+    ...
+
+
+@pick_rows.reference
+def _(mask: Any, *, k: int) -> Any:
+    k = min(k, mask.shape[1])
+    order = np.argsort(~mask, 1, kind="stable")[:, :k]
+    real = np.take_along_axis(mask, order, 1)
+    return np.where(real, order, 0), real
+
+
+@pick_rows.torch
+def _(t: Any, mask: Any, *, k: int) -> Any:
+    with t.no_grad():
+        order = (~mask).to(t.int8).argsort(dim=1, stable=True)[:, :k]
+        real = mask.gather(1, order)
+        return t.where(real, order, 0), real
+
+
+@pick_rows.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (rng.random((2, 30)) > 0.7,), {"k": 5}
+    yield (rng.random((2, 6)) > 0.5,), {"k": 9}
+    yield (np.zeros((2, 4), bool),), {"k": 3}
+
+
+@op("i64[N], T[N K *S] -> b[N K]")
+def exists(count: Value, rows: Value) -> Value:
+    """Which rows of a padded batch exist: those before each image's count."""
+    ...
+
+
+exists.reference(lambda count, rows: np.arange(rows.shape[1])[None] < count[:, None])
+exists.torch(lambda t, count, rows: t.arange(rows.shape[1], device=count.device)[None] < count[:, None])
+exists.onnx(
+    lambda e, count, rows: e.Less(
+        e.Range(e.scalar(0), e.size(e.type(rows).dims[1]), e.scalar(1)), e.Unsqueeze(count, e.sizes((1,)))
+    )
+)
+
+
+@exists.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (np.asarray([0, 2, 5]), (3, 4, 2)), {}
+    yield (np.asarray([1]), (1, 3)), {}
+
+
+@op("T[*S] -> T[*S]", TRAIN)
+def stop_gradient(x: Value) -> Value:
+    """The same numbers, through which nothing learns."""
+    ...
+
+
+stop_gradient.reference(lambda x: x)
+stop_gradient.torch(lambda t, x: x.detach())
+
+
+@stop_gradient.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4),), {}
