@@ -49,8 +49,7 @@ def losses(out: Path, name: str = "loss") -> list[float]:
 def interrupt() -> None:
     """Ctrl-C, as Python delivers it to the handler now installed.
 
-    A real signal cannot be used here: libraries that other tests load leave an alternate signal stack behind on which
-    the kernel cannot deliver it.
+    A real signal is not used: in a process where other tests had loaded all backends, delivering it has crashed.
     """
     handler = signal.getsignal(signal.SIGINT)
     assert callable(handler)
