@@ -115,6 +115,16 @@ def test_yolox_nano_passes(target: str, shape: dict[str, object]) -> None:
     assert artefact.header.certificate["detections_compared"] > 100
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "batch"), [("openvino", 1), ("onnxruntime", 1), ("onnxruntime", 2)])
+def test_two_stages_pass(target: str, batch: int) -> None:
+    variant = zoo.get("faster_rcnn_r50")
+    artefact = compiler.compile(variant, tiny.weights(variant), target, batch=batch, size=(64, 64))
+    assert artefact.header.certificate["max_error"] < 1e-4
+    kinds = [type(step).__name__ for step in artefact.header.plan.steps]
+    assert kinds.count("SegmentStep") >= 2, "proposals are native steps between the two networks"
+
+
 def test_without_torch_the_numpy_references_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graphdet.compiler.oracle.oracle", lambda: "numpy")
     monkeypatch.setattr("graphdet.compiler.certify.oracle", lambda: "numpy")
