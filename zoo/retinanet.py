@@ -11,37 +11,18 @@ import numpy as np
 from graphdet import ops
 from graphdet.blocks.conv import conv
 from graphdet.blocks.rows import sums_by_level, to_cells
-from graphdet.ir import Detector, Found, Image, Value, constant, detector, row, scope, setting, share, tap, within
-from graphdet.records import Preprocess
-from graphdet.zoo.backbones.resnet import ResNet
-from graphdet.zoo.classes import COCO
+from graphdet.ir import Detector, Found, Image, Value, constant, detector, scope, setting, share, tap, within
 from graphdet.zoo.necks.fpn import fpn
+from graphdet.zoo.parts.rows import rows
 
-RGB = Preprocess("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), (800, 1333), "short_side")
-BGR = Preprocess("bgr", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), (800, 1333), "short_side")
-
-
-def _upstream(body: str) -> str:
-    return f"retinanet/retinanet_{body}_fpn_1x_coco.py"
-
-
-VARIANTS = {  # box AP on COCO val2017 as the reference reports it for its 1x schedule
-    "retinanet_r18": row(RGB, ap=31.7, classes=COCO, upstream=_upstream("r18"), body=ResNet(18)),
-    "retinanet_r50": row(RGB, ap=36.5, classes=COCO, upstream=_upstream("r50"), body=ResNet(50)),
-    "retinanet_r50_caffe": row(
-        BGR, ap=36.3, classes=COCO, upstream=_upstream("r50_caffe"), body=ResNet(50, caffe=True)
-    ),
-    "retinanet_r101": row(RGB, ap=38.5, classes=COCO, upstream=_upstream("r101"), body=ResNet(101)),
-    "retinanet_r101_caffe": row(
-        BGR, ap=38.5, classes=COCO, upstream=_upstream("r101_caffe"), body=ResNet(101, caffe=True)
-    ),
-    "retinanet_x101_32x4d": row(
-        RGB, ap=39.9, classes=COCO, upstream=_upstream("x101_32x4d"), body=ResNet(101, groups=32, group_width=4)
-    ),
-    "retinanet_x101_64x4d": row(
-        RGB, ap=41.0, classes=COCO, upstream=_upstream("x101_64x4d"), body=ResNet(101, groups=64, group_width=4)
-    ),
-}
+VARIANTS = rows(  # box AP on COCO val2017 as the reference reports it for its 1x schedule
+    "retinanet_{}",
+    "retinanet/retinanet_{}_fpn_1x_coco.py",
+    {
+        "r18": 31.7, "r50": 36.5, "r50_caffe": 36.3, "r101": 38.5, "r101_caffe": 38.5,
+        "x101_32x4d": 39.9, "x101_64x4d": 41.0,
+    },
+)  # fmt: skip
 
 
 @detector(VARIANTS)
@@ -67,7 +48,7 @@ def retinanet(
     truth = image.truth
     prior = ops.concat(*anchors, axis=0)
     inside = ops.concat(*(ops.cells_inside(p, image.padded, stride=p.stride, per_cell=9) for p in levels), axis=1)
-    target, matched, positive = ops.match_iou(
+    target, matched, positive, _ = ops.match_iou(
         prior, inside, truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.4, classes=num_classes
     )
     count = ops.total(ops.maximum(ops.total(ops.cast(positive, to="f32"), axes=(1,)), 1.0))  # at least one an image

@@ -90,6 +90,15 @@ class Value:
     def __lt__(self, other: Operand) -> Value:
         return _call("less", self, other)
 
+    def __and__(self, other: Value) -> Value:
+        return _call("logical_and", self, other)
+
+    def __or__(self, other: Value) -> Value:
+        return _call("logical_or", self, other)
+
+    def __invert__(self) -> Value:
+        return _call("logical_not", self)
+
     def __getitem__(self, key: Index | tuple[Index, ...]) -> Value:
         return _call("index", self, key=_index_key(key))
 

@@ -14,7 +14,7 @@ from graphdet.ops.box import (
     to_image,
 )
 from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, linear, max_pool, upsample
-from graphdet.ops.loss import bce, cross_entropy, focal_loss
+from graphdet.ops.loss import balanced_l1, bce, cross_entropy, focal_loss, smooth_l1
 from graphdet.ops.mask import paste_masks
 from graphdet.ops.math import (
     absolute,
@@ -24,6 +24,9 @@ from graphdet.ops.math import (
     exp,
     greater,
     less,
+    logical_and,
+    logical_not,
+    logical_or,
     maximum,
     minimum,
     mul,
@@ -43,11 +46,13 @@ from graphdet.ops.shape import concat, gather_rows, index, reshape, transpose
 from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
-    "absolute", "add", "anchor_grid", "as_boxes", "batch_norm", "batch_norm_train", "bce", "best", "best_index",
-    "boxes_inside", "cast", "cells_inside", "clip_boxes", "concat", "conv2d", "cross_entropy", "decode_deltas",
-    "decode_points", "div", "encode_deltas", "encode_points", "exists", "exp", "fast_nms", "focal_loss", "gather_rows",
-    "greater", "index", "iou", "less", "linear", "match_iou", "match_simota", "matrix_nms", "max_pool", "maximum",
-    "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows", "point_grid", "relu", "reshape",
-    "roi_align", "roi_align_levels", "roi_pool", "sample_mask", "select_top", "select_top_logits", "sigmoid", "silu",
-    "soft_nms", "softmax", "square", "stop_gradient", "sub", "to_image", "total", "transpose", "upsample", "where",
+    "absolute", "add", "anchor_grid", "as_boxes", "balanced_l1", "batch_norm", "batch_norm_train", "bce", "best",
+    "best_index", "boxes_inside", "cast", "cells_inside", "clip_boxes", "concat", "conv2d", "cross_entropy",
+    "decode_deltas", "decode_points", "div", "encode_deltas", "encode_points", "exists", "exp", "fast_nms",
+    "focal_loss", "gather_rows", "greater", "index", "iou", "less", "linear", "logical_and", "logical_not",
+    "logical_or", "match_iou", "match_simota", "matrix_nms", "max_pool", "maximum", "minimum", "mul", "nms",
+    "one_hot", "pairwise_iou", "paste_masks", "pick_rows", "point_grid", "relu", "reshape", "roi_align",
+    "roi_align_levels", "roi_pool", "sample_mask", "select_top", "select_top_logits", "sigmoid", "silu",
+    "smooth_l1", "soft_nms", "softmax", "square", "stop_gradient", "sub", "to_image", "total", "transpose",
+    "upsample", "where",
 ]  # fmt: skip

@@ -47,7 +47,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 1, 3, 4), np.asarray([[24, 32], [17, 9]], np.float32)), {"stride": 8, "per_cell": 2}
 
 
-@op(f"boxes<xyxy,net>[*S 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A]", TRAIN, FP32)
+@op(f"boxes<xyxy,net>[*S 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A], i64[N A]", TRAIN, FP32)
 def match_iou(
     anchors: Value,
     inside: Value,
@@ -59,13 +59,14 @@ def match_iou(
     negative: float,
     classes: Positive,
     claim: float = 0.0,
-) -> tuple[Value, Value, Value]:
-    """Assignment of anchors by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask.
+) -> tuple[Value, Value, Value, Value]:
+    """Assignment of anchors by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask, object numbers.
 
     Anchors are those of all images, or of each its own. One takes the object of largest IoU if that is at least
     `positive`; below `negative` it is background (label = classes); in between, and outside the image, it is ignored
     (label -1). Every object also claims the anchors of its own largest IoU, if that is at least `claim` (above 1, none
-    does); a later object wins. Anchors that are not positive are matched to themselves, so that their codes are zero.
+    does); a later object wins. Anchors that are not positive are matched to themselves, so that their codes are zero,
+    and have object number 0.
     """
     ...
 
@@ -85,6 +86,7 @@ def _(
     n, a = inside.shape
     anchors = np.broadcast_to(anchors, (n, a, 4))
     out_labels, out_boxes, mask = np.full((n, a), -1, np.int64), anchors.copy(), np.zeros((n, a), bool)
+    number = np.zeros((n, a), np.int64)
     for i in range(n):
         owner = np.full(a, -1)
         if count[i] == 0:
@@ -101,7 +103,8 @@ def _(
         mask[i] = owner >= 0
         out_labels[i][mask[i]] = labels[i][owner[mask[i]]]
         out_boxes[i][mask[i]] = boxes[i][owner[mask[i]]]
-    return out_labels, out_boxes, mask
+        number[i][mask[i]] = owner[mask[i]]
+    return out_labels, out_boxes, mask, number
 
 
 @match_iou.torch
@@ -124,7 +127,7 @@ def _(
         real = t.arange(boxes.shape[1], device=boxes.device)[None] < count[:, None]
         if boxes.shape[1] == 0:
             background = t.where(inside, classes, -1)
-            return background, anchors.expand(n, a, 4), t.zeros_like(inside)
+            return background, anchors.expand(n, a, 4), t.zeros_like(inside), t.zeros_like(inside, dtype=t.int64)
         overlap = _torch_iou(t, anchors, boxes)
         overlap = overlap.masked_fill(~(inside[:, :, None] & real[:, None, :]), -1.0)
         top, owner = overlap.max(2)
@@ -137,7 +140,7 @@ def _(
         index = owner.clamp(min=0)
         found = t.where(mask, labels.gather(1, index), t.where(inside & (top < negative), classes, -1))
         matched = t.where(mask[..., None], boxes.gather(1, index[..., None].expand(-1, -1, 4)), anchors)
-        return found, matched, mask
+        return found, matched, mask, index
 
 
 def _torch_iou(t: Any, a: Any, b: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,3 +91,59 @@ def _(t: Any, logits: Any, labels: Any) -> Any:
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 6, 3), rng.integers(-1, 3, (2, 6))), {}
     yield ((4, 5), rng.integers(0, 5, 4)), {}
+
+
+@op("f[*S] -> f[*S]", TRAIN, FP32)
+def smooth_l1(error: Value, *, beta: float = 1.0) -> Value:
+    """error^2 / (2 beta) below beta, |error| - beta / 2 from there on (Girshick 2015, eq. 3), elementwise."""
+    ...
+
+
+@smooth_l1.reference
+def _(error: Any, *, beta: float) -> Any:
+    size = np.abs(error)
+    return np.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta).astype(error.dtype)
+
+
+@smooth_l1.torch
+def _(t: Any, error: Any, *, beta: float) -> Any:
+    size = error.abs()
+    return t.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
+
+
+def _errors(rng: np.random.Generator) -> Iterator[Example]:
+    yield (rng.normal(0, 2, (3, 4)).astype(np.float32),), {}
+    yield (rng.normal(0, 0.2, (3, 4)).astype(np.float32),), {"beta": 1 / 9}
+    yield ((0, 4),), {}
+
+
+smooth_l1.examples(_errors)
+
+
+@op("f[*S] -> f[*S]", TRAIN, FP32)
+def balanced_l1(error: Value, *, alpha: float = 0.5, gamma: float = 1.5, beta: float = 1.0) -> Value:
+    """Smooth L1 with a larger gradient near 0 (Pang et al. 2019, Libra R-CNN, eq. 8), elementwise.
+
+    With b = exp(gamma / alpha) - 1: alpha / b (b x + 1) ln(b x / beta + 1) - alpha x for x = |error| below beta, then
+    gamma x + gamma / b - alpha beta. The gradient is gamma from beta on.
+    """
+    ...
+
+
+@balanced_l1.reference
+def _(error: Any, *, alpha: float, gamma: float, beta: float) -> Any:
+    return _balanced(np, error, alpha, gamma, beta)
+
+
+@balanced_l1.torch
+def _(t: Any, error: Any, *, alpha: float, gamma: float, beta: float) -> Any:
+    return _balanced(t, error, alpha, gamma, beta)
+
+
+def _balanced(lib: Any, error: Any, alpha: float, gamma: float, beta: float) -> Any:
+    size, b = lib.abs(error), math.expm1(gamma / alpha)
+    near = alpha / b * (b * size + 1) * lib.log(b * size / beta + 1) - alpha * size
+    return lib.where(size < beta, near, gamma * size + gamma / b - alpha * beta)
+
+
+balanced_l1.examples(_errors)

@@ -93,6 +93,42 @@ greater = _binary("greater", np.greater, "gt", "Greater", "a > b, as b[...]; fal
 less = _binary("less", np.less, "lt", "Less", "a < b, as b[...]; false where either is NaN.")
 
 
+@op("b[*S], b[*S] -> b[*S]", ROWWISE)
+def logical_and(a: Value, b: Value) -> Value:
+    """Whether both hold."""
+    ...
+
+
+@op("b[*S], b[*S] -> b[*S]", ROWWISE)
+def logical_or(a: Value, b: Value) -> Value:
+    """Whether one holds, or both."""
+    ...
+
+
+@op("b[*S] -> b[*S]", ROWWISE)
+def logical_not(x: Value) -> Value:
+    """Whether it does not hold."""
+    ...
+
+
+logical_and.reference(np.logical_and)
+logical_and.torch(lambda t, a, b: a & b)
+logical_and.onnx(lambda e, a, b: e.And(a, b))
+logical_or.reference(np.logical_or)
+logical_or.torch(lambda t, a, b: a | b)
+logical_or.onnx(lambda e, a, b: e.Or(a, b))
+logical_not.reference(np.logical_not)
+logical_not.torch(lambda t, x: ~x)
+logical_not.onnx(lambda e, x: e.Not(x))
+logical_not.examples(lambda rng: [((rng.random((2, 5)) > 0.5,), {}), ((np.zeros((0, 3), bool),), {})])
+
+
+@logical_and.examples
+@logical_or.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (rng.random((2, 5)) > 0.5, rng.random((2, 5)) > 0.5), {}
+
+
 def _shapes(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 5),), {}
     yield ((0, 3),), {}

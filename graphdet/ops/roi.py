@@ -229,6 +229,7 @@ def _(
     aligned: bool,
     canonical: float,
     finest: int,
+    align: Any = roi_align.rules["torch"],
 ) -> Any:
     n, k, _four = boxes.shape
     extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
@@ -240,9 +241,7 @@ def _(
     for i, stride in enumerate(strides):
         mine = real & (level == i)
         rows = t.cat([mine.nonzero()[:, :1].to(boxes.dtype), boxes[mine]], 1)
-        out[mine] = roi_align.rules["torch"](
-            t, levels[i], rows, size=size, scale=1 / stride, samples=samples, aligned=aligned
-        )
+        out[mine] = align(t, levels[i], rows, size=size, scale=1 / stride, samples=samples, aligned=aligned)
     return out
 
 

@@ -69,33 +69,37 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (kinds > 5, kinds > 1, np.float32(3)), {"limit": 8, "share": 0.5}
 
 
-@op("b[N A] -> i64[N min(k,A)], b[N min(k,A)]", TRAIN)
-def pick_rows(mask: Value, *, k: Positive) -> tuple[Value, Value]:
-    """Places of the first k true entries of each row, in order, and which of them exist; the others hold place 0."""
+@op("b[N A], b[N A] -> i64[N min(k,A)], b[N min(k,A)]", TRAIN)
+def pick_rows(mask: Value, first: Value, *, k: Positive) -> tuple[Value, Value]:
+    """Places of k true entries of each row of `mask`, and which of them exist; the others hold place 0.
+
+    Those that `first` names too come first; otherwise they keep their order.
+    """
     ...
 
 
 @pick_rows.reference
-def _(mask: Any, *, k: int) -> Any:
+def _(mask: Any, first: Any, *, k: int) -> Any:
     k = min(k, mask.shape[1])
-    order = np.argsort(~mask, 1, kind="stable")[:, :k]
+    order = np.argsort(np.where(mask, ~first, 2), 1, kind="stable")[:, :k]
     real = np.take_along_axis(mask, order, 1)
     return np.where(real, order, 0), real
 
 
 @pick_rows.torch
-def _(t: Any, mask: Any, *, k: int) -> Any:
+def _(t: Any, mask: Any, first: Any, *, k: int) -> Any:
     with t.no_grad():
-        order = (~mask).to(t.int8).argsort(dim=1, stable=True)[:, :k]
+        order = t.where(mask, (~first).to(t.int8), 2).argsort(dim=1, stable=True)[:, :k]
         real = mask.gather(1, order)
         return t.where(real, order, 0), real
 
 
 @pick_rows.examples
 def _(rng: np.random.Generator) -> Iterator[Example]:
-    yield (rng.random((2, 30)) > 0.7,), {"k": 5}
-    yield (rng.random((2, 6)) > 0.5,), {"k": 9}
-    yield (np.zeros((2, 4), bool),), {"k": 3}
+    first = rng.random((2, 30)) > 0.5
+    yield (rng.random((2, 30)) > 0.7, first), {"k": 5}
+    yield (rng.random((2, 6)) > 0.5, first[:, :6]), {"k": 9}
+    yield (np.zeros((2, 4), bool), first[:, :4]), {"k": 3}
 
 
 @op("i64[N], T[N K *S] -> b[N K]")

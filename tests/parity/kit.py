@@ -95,7 +95,9 @@ def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
     """
     boxes, labels, count = truth(case)
     n = len(case["valid"])
+    threshold = case["overrides"].get("score_thr")
     return {
+        **({} if threshold is None else {"score_threshold": np.asarray(threshold, np.float32)}),
         "pixels": pixels(tuple(case["input"]), case["seed"]),
         "size": np.asarray(case["valid"], np.float32),
         "padded": np.asarray([case["input"][2:]] * n, np.float32),

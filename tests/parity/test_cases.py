@@ -20,6 +20,7 @@ from tests.parity import kit
 torch = pytest.importorskip("torch")
 
 CASES = {
+    "cascade_rcnn__cascade-rcnn_r50_fpn_1x_coco": "cascade_rcnn_r50",
     "faster_rcnn__faster-rcnn_r50_fpn_1x_coco": "faster_rcnn_r50",
     "rpn__rpn_r50_fpn_1x_coco": "rpn_r50",
     "retinanet__retinanet_r50_fpn_1x_coco": "retinanet_r50",
@@ -123,7 +124,9 @@ def test_gradient_norms(case: tuple[str, Path]) -> None:
 def test_numpy_oracle(case: tuple[str, Path]) -> None:
     """The NumPy executor says what PyTorch says: the same detections, of near ties either one, and the same losses."""
     graph, ours, found = by_numpy(case, "infer")
-    thresholds = {k: v.node.attributes["default"] for k, v in graph.inputs.items() if not v.type.rank}
+    given = kit.inputs(kit.load_case(case[1], case[0]))
+    settings = {k: v.node.attributes["default"] for k, v in graph.inputs.items() if not v.type.rank}
+    thresholds = {k: float(given.get(k, default)) for k, default in settings.items()}
     np.testing.assert_array_equal(ours["count"], found["count"])
     for i in range(len(found["count"])):
         one, other = Objects.of(ours, i), Objects.of(found, i)

@@ -14,10 +14,17 @@ import pytest
 from graphdet.ir import Graph, Value, trace
 from graphdet.zoo import get, variants
 
-FAMILIES = {"RetinaNet": "retinanet/", "YOLOX": "yolox/", "RPN": "rpn/", "FasterRCNN": "faster_rcnn/"}
+FAMILIES = {
+    "RetinaNet": "retinanet/",
+    "YOLOX": "yolox/",
+    "RPN": "rpn/",
+    "FasterRCNN": "faster_rcnn/",
+    "CascadeRCNN": "cascade_rcnn/cascade_rcnn",
+}
 OTHERS = ("_c4_", "_dc5_", "_32x8d_", "-person")  # other networks, or other numbers of classes
 SAME_NETWORK = {  # configurations that differ from a variant's own in training or selection alone
     "_fpn_2x": "_fpn_1x",
+    "_fpn_20e": "_fpn_1x",
     "_fpn_90k": "_fpn_1x",
     "_fpn_fp16_1x": "_fpn_1x",
     "_fpn_iou_1x": "_fpn_1x",
@@ -72,7 +79,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 65
+    assert len(found) == 75
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

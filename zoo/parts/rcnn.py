@@ -9,19 +9,29 @@ from graphdet import ops
 from graphdet.blocks.linear import linear
 from graphdet.ir import Found, Image, Value, scope, setting
 
-STDS = (0.1, 0.1, 0.2, 0.2)  # of box offsets: they are learnt in units of about one
+Quad = tuple[float, float, float, float]
 Head = Callable[[Value, Value], tuple[Value, Value]]
+Regression = Callable[[Value, Value, Value, Quad], Value]
+STDS = (0.1, 0.1, 0.2, 0.2)  # of box offsets: they are learnt in units of about one
+CANDIDATES = 20 * 1000  # fewer than 20 of a proposal's classes exceed 0.05, the default threshold: none is left out
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Proposals that a training step looks at: boxes [N S 4], which exist b[N S], what each should become."""
+    """Proposals that a training step looks at, [N S ...] and the positive ones first.
+
+    boxes: where · real: which exist · given: which are true boxes themselves · labels: what each should become (the
+    number of classes: background; -1: does not exist) · matched: the true box of a positive one · positive: which are ·
+    objects: which of its image's true boxes that is.
+    """
 
     boxes: Value
     real: Value
+    given: Value
     labels: Value
     matched: Value
     positive: Value
+    objects: Value
 
     @property
     def count(self) -> Value:
@@ -29,71 +39,117 @@ class Sampled:
         return ops.total(ops.cast(self.real, to="i64"), axes=(1,))
 
 
-def sample(image: Image, boxes: Value, count: Value, classes: int) -> Sampled:
-    """512 of the proposals and the true boxes an image, a quarter of them positive (IoU of at least 0.5)."""
+def sample(
+    image: Image, boxes: Value, real: Value, classes: int, *, overlap: float = 0.5, claim: float = 2.0
+) -> Sampled:
+    """512 of the proposals that are real and of the true boxes, a quarter of them positive (IoU of at least `overlap`).
+
+    claim: see `match_iou`.
+    """
     truth = image.truth
+    given = ops.exists(truth.count, truth.boxes)
     pool = ops.stop_gradient(ops.concat(truth.boxes, boxes, axis=1))
-    exists = ops.concat(ops.exists(truth.count, truth.boxes), ops.exists(count, boxes), axis=1)
-    labels, matched, positive = ops.match_iou(
-        pool, exists, truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.5, claim=2.0, classes=classes
-    )
-    negative = ops.cast(ops.cast(exists, to="i64") - ops.cast(positive, to="i64"), to="b")
-    chosen = ops.sample_mask(positive, negative, image.sampling_seed, limit=512, share=0.25)
-    index, real = ops.pick_rows(chosen, k=512)
+    exists = ops.concat(given, real, axis=1)
+    labels, matched, positive, objects = ops.match_iou(
+        pool, exists, truth.boxes, truth.labels, truth.count,
+        positive=overlap, negative=overlap, claim=claim, classes=classes,
+    )  # fmt: skip
+    chosen = ops.sample_mask(positive, exists & ~positive, image.sampling_seed, limit=512, share=0.25)
+    index, found = ops.pick_rows(chosen, positive, k=512)
 
     def pick(values: Value) -> Value:
-        """The picked entries of [N A], as numbers."""
-        rows = ops.reshape(ops.cast(values, to="i64"), shape=(*values.shape, 1))
-        return ops.gather_rows(rows, index)[:, :, 0]
+        """The picked entries of [N A]."""
+        return ops.gather_rows(ops.reshape(values, shape=(*values.shape, 1)), index)[:, :, 0]
 
     return Sampled(
         ops.gather_rows(pool, index),
-        real,
-        ops.where(real, pick(labels), -1),
+        found,
+        found & pick(ops.concat(given, real & ~real, axis=1)),
+        ops.where(found, pick(labels), -1),
         ops.gather_rows(matched, index),
-        ops.where(real, pick(positive), 0) > 0,
+        found & pick(positive),
+        pick(objects),
     )
 
 
-def box_head(levels: Sequence[Value], classes: int, *, width: int = 1024) -> Head:
-    """Two fully connected layers on 7x7 bins of each box's own level: logits [N*K classes+1], deltas [N*K 4*classes].
+def box_head(levels: Sequence[Value], classes: int, *, width: int = 1024, kinds: int | None = None) -> Head:
+    """Two fully connected layers on 7x7 bins of each box's own level: logits [N*K classes+1], deltas [N*K 4*kinds].
 
-    Levels by size as in Lin et al. 2017, eq. 1. The returned function takes padded boxes [N K 4] and their count, and
-    declares its parameters: share it to call it twice.
+    Levels by size as in Lin et al. 2017, eq. 1. kinds: `classes`, or 1 where all move a box alike. The returned
+    function takes padded boxes [N K 4] and their count, and declares its parameters: share it to call it twice.
     """
 
     def head(boxes: Value, count: Value) -> tuple[Value, Value]:
-        n, k = boxes.dim(0), boxes.dim(1)
-        bins = ops.roi_align_levels(boxes, count, *levels, strides=tuple(float(p.stride) for p in levels))
-        x = ops.reshape(bins, shape=(n * k, bins.dim(2) * 49))
-        with scope("shared_fcs"):
-            for i in range(2):
-                x = ops.relu(linear(str(i), x, width))
-        return linear("fc_cls", x, classes + 1, deviation=0.01), linear("fc_reg", x, 4 * classes, deviation=0.001)
+        return predict(two_layers(bins(levels, boxes, count), width), classes, kinds)
 
     return head
 
 
-def detect(image: Image, boxes: Value, logits: Value, deltas: Value, classes: int) -> Found:
-    """The best 100 boxes an image after suppression within classes; each class moves a proposal in its own way."""
-    n, k = boxes.dim(0), boxes.dim(1)
+def bins(levels: Sequence[Value], boxes: Value, count: Value, size: int = 7) -> Value:
+    """What each box [N K 4] holds, on a grid of size x size bins: f[N K C size size]."""
+    return ops.roi_align_levels(
+        boxes, count, *levels, strides=tuple(float(p.stride) for p in levels), size=(size, size)
+    )
+
+
+def two_layers(x: Value, width: int) -> Value:
+    """Bins [N K C h w] through two fully connected layers: f[N*K width]."""
+    n, k, channels, h, w = x.shape
+    x = ops.reshape(x, shape=(n * k, channels * h * w))
+    with scope("shared_fcs"):
+        for i in range(2):
+            x = ops.relu(linear(str(i), x, width))
+    return x
+
+
+def predict(x: Value, classes: int, kinds: int | None = None) -> tuple[Value, Value]:
+    """Rows [R C] to logits of the classes and of background [R classes+1], and to box offsets [R 4*kinds]."""
+    logits = linear("fc_cls", x, classes + 1, deviation=0.01)
+    return logits, linear("fc_reg", x, 4 * (kinds or classes), deviation=0.001)
+
+
+def select(
+    image: Image, boxes: Value, logits: Value, deltas: Value, classes: int, stds: Quad = STDS
+) -> tuple[Value, Value, Value, Value]:
+    """The best 100 boxes an image after suppression within classes: boxes in net pixels, scores, labels, count.
+
+    Each class moves a proposal in its own way, unless there are offsets of one kind only.
+    """
+    n, k, kinds = boxes.dim(0), boxes.dim(1), (deltas.dim(1) // 4).constant or 1
     scores = ops.reshape(ops.softmax(logits), shape=(n, k, classes + 1))[:, :, :classes]
-    top, label, row = ops.select_top(scores, setting("score_threshold", 0.05), k=2000)
-    moves = ops.gather_rows(ops.reshape(deltas, shape=(n, k * classes, 4)), row * classes + label)
-    moved = ops.clip_boxes(ops.decode_deltas(ops.gather_rows(boxes, row), moves, stds=STDS), image.size)
-    found = ops.nms(moved, top, label, setting("score_threshold", 0.05), setting("iou_threshold", 0.5), keep=100)
-    return Found(ops.to_image(found[0], image.geometry), *found[1:])
+    top, label, row = ops.select_top(scores, setting("score_threshold", 0.05), k=CANDIDATES)
+    moves = ops.gather_rows(ops.reshape(deltas, shape=(n, k * kinds, 4)), row * kinds + ops.minimum(label, kinds - 1))
+    moved = ops.clip_boxes(ops.decode_deltas(ops.gather_rows(boxes, row), moves, stds=stds), image.size)
+    return ops.nms(moved, top, label, setting("score_threshold", 0.05), setting("iou_threshold", 0.5), keep=100)
 
 
-def losses(rois: Sampled, logits: Value, deltas: Value, classes: int) -> Mapping[str, Value]:
-    """Cross entropy over classes and background, L1 of the true class's offsets; both a mean over sampled boxes."""
-    n, s = rois.labels.dim(0), rois.labels.dim(1)
+def detect(image: Image, boxes: Value, logits: Value, deltas: Value, classes: int, stds: Quad = STDS) -> Found:
+    """`select`, moved to the original image."""
+    placed, *said = select(image, boxes, logits, deltas, classes, stds)
+    return Found(ops.to_image(placed, image.geometry), *said)
+
+
+def losses(
+    rois: Sampled, logits: Value, deltas: Value, classes: int, regression: Regression, stds: Quad = STDS
+) -> Mapping[str, Value]:
+    """Cross entropy over classes and background, a loss of the true class's offsets; both a mean over sampled boxes."""
+    n, s, kinds = rois.labels.dim(0), rois.labels.dim(1), (deltas.dim(1) // 4).constant or 1
     count = ops.maximum(ops.total(ops.cast(rois.real, to="f32")), 1.0)
-    own = ops.reshape(ops.one_hot(rois.labels, classes=classes), shape=(n, s, classes, 1))
-    own = ops.total(ops.reshape(deltas, shape=(n, s, classes, 4)) * own, axes=(2,))  # no offset for background
+    own = ops.reshape(ops.one_hot(ops.minimum(rois.labels, kinds - 1), classes=kinds), shape=(n, s, kinds, 1))
+    own = ops.total(ops.reshape(deltas, shape=(n, s, kinds, 4)) * own, axes=(2,))
     positive = ops.reshape(rois.positive, shape=(n, s, 1))
-    target = ops.where(positive, ops.encode_deltas(rois.boxes, rois.matched, stds=STDS), 0.0)
+    own = ops.where(positive, own, 0.0)  # whatever the loss of the others is, they do not learn from it
+    regressed = ops.where(rois.positive, regression(rois.boxes, own, rois.matched, stds), 0.0)
     return {
         "loss_cls": ops.total(ops.cross_entropy(logits, ops.reshape(rois.labels, shape=(n * s,)))) / count,
-        "loss_bbox": ops.total(ops.absolute(own - target)) / count,
+        "loss_bbox": ops.total(regressed) / count,
     }
+
+
+def offsets(distance: Callable[[Value], Value] = ops.absolute) -> Regression:
+    """The distance between offsets said and wanted, summed over the four."""
+
+    def regression(boxes: Value, said: Value, matched: Value, stds: Quad) -> Value:
+        return ops.total(distance(said - ops.encode_deltas(boxes, matched, stds=stds)), axes=(-1,))
+
+    return regression

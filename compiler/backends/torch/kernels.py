@@ -50,4 +50,14 @@ def _present() -> bool:
     return True
 
 
-RULES: Mapping[str, Rule] = {"roi_align": roi_align}
+def _by_kernel(name: str) -> Rule:
+    def rule(*operands: Any, **attributes: Any) -> Any:
+        return OPS[name].rules["torch"](*operands, align=roi_align, **attributes)
+
+    return rule
+
+
+RULES: Mapping[str, Rule] = {
+    "roi_align": roi_align,
+    **{name: _by_kernel(name) for name in ("roi_align_levels",)},
+}
