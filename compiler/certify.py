@@ -225,7 +225,7 @@ def _failure(subject: Subject, inputs: Mapping[str, Array], what: str, value: Va
 
 
 def _lost(a: Objects, b: Objects, thresholds: Mapping[str, float]) -> list[int]:
-    score, iou = thresholds.get("score_threshold", 0.0), thresholds.get("iou_threshold", 0.5)
+    score, iou = thresholds.get("score_threshold", 0.0), thresholds.get("iou_threshold", 1.0)
     return unmatched(a, b, score_threshold=score, iou_threshold=iou)
 
 

@@ -84,9 +84,13 @@ def _assign(graph: Graph, target: Target) -> tuple[set[Node], dict[Node, int]]:
     return native, depth
 
 
+_FLOAT_KERNELS = ("gather_rows", "mul")  # take float32 alone
+
+
 def _has_kernel(node: Node) -> bool:
-    """Whether the runtime has a kernel for the node; that of `mul` multiplies float32 alone."""
-    return bool(node.op.native_name) and (node.name != "mul" or node.outputs[0].type.dtype == "f32")
+    """Whether the runtime has a kernel for the node and its numbers."""
+    floats = node.outputs[0].type.dtype == "f32"
+    return bool(node.op.native_name) and (floats or node.name not in _FLOAT_KERNELS)
 
 
 def _names(graph: Graph) -> dict[Value, str]:

@@ -7,13 +7,15 @@ from graphdet.ir.graph import Value
 from graphdet.ir.trace import parameter, scope
 
 
-def linear(name: str, x: Value, out: int, *, gain: float = 1.0, deviation: float = 0.0) -> Value:
-    """Rows [N C] to [N out]; parameters `name.weight`, `name.bias` (0 at first).
+def linear(
+    name: str, x: Value, out: int, *, gain: float = 1.0, deviation: float = 0.0, bias_value: float = 0.0
+) -> Value:
+    """Rows [... C] to [... out]; parameters `name.weight`, `name.bias`.
 
     gain: of the He initialisation · deviation: standard deviation of the initial weights instead.
     """
     init, value = ("normal", deviation) if deviation else ("kaiming", gain)
     with scope(name):
-        weight = parameter("weight", out, x.dim(1), init=init, value=value)
-        bias = parameter("bias", out, init="constant")
+        weight = parameter("weight", out, x.dim(-1), init=init, value=value)
+        bias = parameter("bias", out, init="constant", value=bias_value)
     return ops.linear(x, weight, bias)

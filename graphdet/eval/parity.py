@@ -45,11 +45,12 @@ class Objects:
         return cls(*(outputs[k][image, :count] for k in ("boxes", "scores", "labels")))
 
 
-def unmatched(expected: Objects, found: Objects, *, score_threshold: float, iou_threshold: float) -> list[int]:
+def unmatched(expected: Objects, found: Objects, *, score_threshold: float, iou_threshold: float = 1.0) -> list[int]:
     """Indices of expected objects without a partner: same label, IoU >= 0.99, score within 1e-4 of the largest score.
 
     Excused are objects whose score lies within that tolerance of the threshold or of the last one kept, and those that
-    lost to an overlapping rival of equal score (within the tolerance), since either order is right then.
+    lost to a rival of equal score (within the tolerance) that overlaps by more than `iou_threshold`, since either order
+    is right then. Without suppression (1.0) nothing loses to a rival.
     """
     if not len(expected.scores):
         return []

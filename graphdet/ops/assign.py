@@ -18,35 +18,6 @@ from graphdet.ops.math import Example, stable_sigmoid
 _TRUTH = "boxes<xyxy,net>[N G 4], i64[N G], i64[N]"
 
 
-@op("f[N C H W], f[N 2] -> b[N H*W*per_cell]", TRAIN)
-def cells_inside(level: Value, size: Value, *, stride: Positive, per_cell: Positive) -> Value:
-    """Whether each prior's cell starts inside its unpadded image; size rows are (height, width), cells row-major."""
-    ...
-
-
-@cells_inside.reference
-def _(level: Any, size: Any, *, stride: int, per_cell: int) -> Any:
-    n, (h, w) = len(size), level.shape[-2:]
-    limit = np.ceil(size / stride)
-    rows = np.arange(h)[None, :, None] < limit[:, 0, None, None]
-    columns = np.arange(w)[None, None, :] < limit[:, 1, None, None]
-    return np.repeat((rows & columns).reshape(n, h * w), per_cell, 1)
-
-
-@cells_inside.torch
-def _(t: Any, level: Any, size: Any, *, stride: int, per_cell: int) -> Any:
-    n, (h, w) = len(size), level.shape[-2:]
-    limit = (size / stride).ceil()
-    rows = t.arange(h, device=size.device)[None, :, None] < limit[:, 0, None, None]
-    columns = t.arange(w, device=size.device)[None, None, :] < limit[:, 1, None, None]
-    return (rows & columns).reshape(n, h * w).repeat_interleave(per_cell, 1)
-
-
-@cells_inside.examples
-def _(rng: np.random.Generator) -> Iterator[Example]:
-    yield ((2, 1, 3, 4), np.asarray([[24, 32], [17, 9]], np.float32)), {"stride": 8, "per_cell": 2}
-
-
 @op(f"boxes<xyxy,net>[*S 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A], i64[N A]", TRAIN, FP32)
 def match_iou(
     anchors: Value,

@@ -357,41 +357,42 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 
 @op("boxes<xyxy,F>[*S 4], boxes<xyxy,F>[*S 4] -> f[*S]", ROWWISE, FP32)
-def iou(a: Value, b: Value, *, eps: float = 1e-6) -> Value:
-    """Intersection over union of corresponding boxes; the union is at least `eps`."""
+def iou(a: Value, b: Value, *, eps: float = 1e-6, generalised: bool = False) -> Value:
+    """Intersection over union of corresponding boxes; generalised: minus the empty part of the box around both.
+
+    Union and hull are at least `eps`. Generalised IoU is that of Rezatofighi et al. 2019.
+    """
     ...
 
 
-def _overlap(low: Any, high: Any, a: Any, b: Any, clip: Any) -> tuple[Any, Any]:
-    """Intersection and union areas, for min/max functions of either library."""
-    extent = clip(high(a, b) - low(a, b))
-    inside = extent[..., 0] * extent[..., 1]
-    area = [(x[..., 2] - x[..., 0]) * (x[..., 3] - x[..., 1]) for x in (a, b)]
-    return inside, area[0] + area[1] - inside
+def _overlap(lib: Any, a: Any, b: Any, eps: Any, generalised: bool) -> Any:
+    """The overlap, for the functions of either library."""
+
+    def area(low: Any, high: Any) -> Any:
+        sides = high - low
+        return sides[..., 0] * sides[..., 1]
+
+    def between(low: Any, high: Any) -> Any:
+        return area(low, lib.maximum(low, high))  # nothing, where the corners are in the wrong order
+
+    low, high = lib.maximum(a[..., :2], b[..., :2]), lib.minimum(a[..., 2:], b[..., 2:])
+    inside = between(low, high)
+    union = lib.maximum(area(a[..., :2], a[..., 2:]) + area(b[..., :2], b[..., 2:]) - inside, eps)
+    if not generalised:
+        return inside / union
+    low, high = lib.minimum(a[..., :2], b[..., :2]), lib.maximum(a[..., 2:], b[..., 2:])
+    hull = lib.maximum(between(low, high), eps)
+    return inside / union - (hull - union) / hull
 
 
 @iou.reference
-def _(a: Any, b: Any, *, eps: float) -> Any:
-    inside, union = _overlap(
-        lambda a, b: np.maximum(a[..., :2], b[..., :2]),
-        lambda a, b: np.minimum(a[..., 2:], b[..., 2:]),
-        a,
-        b,
-        lambda x: np.maximum(x, 0),
-    )
-    return inside / np.maximum(union, a.dtype.type(eps))
+def _(a: Any, b: Any, *, eps: float, generalised: bool) -> Any:
+    return _overlap(np, a, b, a.dtype.type(eps), generalised)
 
 
 @iou.torch
-def _(t: Any, a: Any, b: Any, *, eps: float) -> Any:
-    inside, union = _overlap(
-        lambda a, b: t.maximum(a[..., :2], b[..., :2]),
-        lambda a, b: t.minimum(a[..., 2:], b[..., 2:]),
-        a,
-        b,
-        lambda x: x.clamp(min=0),
-    )
-    return inside / union.clamp(min=eps)
+def _(t: Any, a: Any, b: Any, *, eps: float, generalised: bool) -> Any:
+    return _overlap(t, a, b, a.new_tensor(eps), generalised)
 
 
 iou.no("onnx", "only losses need it")
@@ -401,3 +402,4 @@ iou.no("onnx", "only losses need it")
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 2, 7), random_boxes(rng, 2, 7)), {}
     yield (np.zeros((1, 4), np.float32), np.zeros((1, 4), np.float32)), {}
+    yield (random_boxes(rng, 2, 7), random_boxes(rng, 2, 7)), {"generalised": True}

@@ -142,7 +142,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 4, 5), (3,), (3,), (3,), np.ones(3, np.float32), np.asarray(0)), {"eps": 1e-3, "momentum": 0.03}
 
 
-@op("f[N C], f[O C], f[O]? -> f[N O]")
+@op("f[*S C], f[O C], f[O]? -> f[*S O]")
 def linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
     """Rows times a matrix, x weight^T + bias; weight is [out, in]."""
     ...
@@ -160,6 +160,9 @@ linear.flops(lambda x, weight, *_, out: int(np.prod(out)) * weight[1])
 
 @linear.onnx
 def _(e: Any, x: Any, weight: Any, bias: Any) -> Any:
+    if e.type(x).rank != 2:
+        rows = e.MatMul(x, e.Transpose(weight, perm=(1, 0)))
+        return rows if bias is None else e.Add(rows, bias)
     return e.Gemm(x, weight, transB=1) if bias is None else e.Gemm(x, weight, bias, transB=1)
 
 
@@ -168,6 +171,8 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((3, 4), (5, 4), (5,)), {}
     yield ((3, 4), (2, 4), None), {}
     yield ((0, 4), (2, 4), (2,)), {}
+    yield ((2, 3, 4), (5, 4), (5,)), {}
+    yield ((2, 0, 4), (5, 4), None), {}
 
 
 @op("f[N C H W] -> f[N C (H+2*padding-size)//stride+1 (W+2*padding-size)//stride+1]")

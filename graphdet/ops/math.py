@@ -182,6 +182,17 @@ sigmoid = _unary(
 sigmoid.native("sigmoid")
 mul.native("mul")
 exp = _unary("exp", "f[*S] -> f[*S]", np.exp, lambda t, x: t.exp(x), lambda e, x: e.Exp(x), "e to the power x.")
+log = _unary(
+    "log",
+    "f[*S] -> f[*S]",
+    np.log,
+    lambda t, x: t.log(x),
+    lambda e, x: e.Log(x),
+    "The natural logarithm; of 0 it is -inf.",
+)
+log.examples(
+    lambda rng: iter([((rng.random((2, 3), dtype=np.float32) + 0.1,), {}), ((np.ones((0, 3), np.float32),), {})])
+)
 absolute = _unary("absolute", "f[*S] -> f[*S]", np.abs, lambda t, x: t.abs(x), lambda e, x: e.Abs(x), "|x|.")
 square = _unary("square", "f[*S] -> f[*S]", np.square, lambda t, x: x * x, lambda e, x: e.Mul(x, x), "x * x.")
 

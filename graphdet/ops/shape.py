@@ -9,7 +9,7 @@ import numpy as np
 
 from graphdet.errors import BadAttribute, BakedDim, ShapeMismatch
 from graphdet.ir.dims import Dim, DimLike, minimum, product
-from graphdet.ir.graph import Value
+from graphdet.ir.graph import Operand, Value
 from graphdet.ir.op import op
 from graphdet.ir.signature import TAKE_FROM_VALUE
 from graphdet.ir.types import Type
@@ -69,6 +69,32 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 4),), {"shape": (2, -1)}
     yield ((0, 4),), {"shape": (-1, 2, 2)}
     yield ((0, 4),), {"shape": (0, 2, 2)}
+
+
+@op("T[*S] -> T[*R]")
+def expand(x: Operand, *, shape: tuple[DimLike, ...]) -> Value:
+    """The value repeated along new leading axes and along axes of size 1, to the given shape."""
+    ...
+
+
+@expand.infer
+def _(x: Type, *, shape: tuple[DimLike, ...]) -> Type:
+    dims = tuple(Dim.of(d) for d in shape)
+    if x.rank > len(dims) or any(d not in (1, e) for d, e in zip(reversed(x.dims), reversed(dims), strict=False)):
+        raise ShapeMismatch(f"'x' is {x}, which does not repeat to [{' '.join(map(str, dims))}]", about="shape")
+    return x.with_dims(dims)
+
+
+expand.reference(lambda x, *, shape: np.ascontiguousarray(np.broadcast_to(x, shape)))
+expand.torch(lambda t, x, *, shape: x.expand(shape))
+expand.onnx(lambda e, x, *, shape: e.Expand(x, e.sizes(shape)))
+
+
+@expand.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((3, 4),), {"shape": (2, 3, 4)}
+    yield ((2, 1, 4),), {"shape": (2, 5, 4)}
+    yield ((),), {"shape": (0, 2)}
 
 
 @op("T[*S] -> T[*R]")

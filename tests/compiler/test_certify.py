@@ -115,6 +115,20 @@ def test_yolox_nano_passes(target: str, shape: dict[str, object]) -> None:
     assert artefact.header.certificate["detections_compared"] > 100
 
 
+CERTIFIED = ("detr_r50",)  # a detector a family: real networks, whose ops meet in other ways than those of tiny ones
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["openvino", "onnxruntime", "onnx", "torch"])
+@pytest.mark.parametrize("shape", [{"batch": 1, "size": (128, 192)}, {"batch": 4, "size": (128, 128)}], ids=str)
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_every_family_passes(name: str, target: str, shape: dict[str, object]) -> None:
+    variant = zoo.get(name)
+    facts = compiler.compile(variant, tiny.weights(variant), target, **shape).header.certificate  # type: ignore[arg-type]
+    assert facts["max_error"] < facts["tolerance"] == 1e-4
+    assert facts["detections_compared"] >= 20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("target", "batch"), [("openvino", 1), ("onnxruntime", 1), ("onnxruntime", 2)])
 def test_two_stages_pass(target: str, batch: int) -> None:

@@ -15,6 +15,7 @@ from graphdet.ir import Graph, Value, trace
 from graphdet.zoo import get, variants
 
 FAMILIES = {
+    "DETR": "detr/",
     "RetinaNet": "retinanet/",
     "YOLOX": "yolox/",
     "RPN": "rpn/",
@@ -79,7 +80,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 75
+    assert len(found) == 76
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

@@ -16,13 +16,14 @@ class ResNet:
     """A residual network as detectors use it: batch norm keeps its stored statistics in training.
 
     caffe: a bottleneck strides in its first 1x1 convolution (the original networks) instead of its 3x3 one, and batch
-    norm learns nothing · frozen: how many stages, counted from the stem, learn nothing · groups, group_width: ResNeXt's
-    cardinality and width.
+    norm learns nothing · frozen: how many stages, counted from the stem, learn nothing · fixed_norm: batch norm learns
+    nothing · groups, group_width: ResNeXt's cardinality and width.
     """
 
     depth: int = 50
     caffe: bool = False
     frozen: int = 1
+    fixed_norm: bool = False
     groups: int = 1
     group_width: int = 64
 
@@ -42,7 +43,7 @@ class ResNet:
         return features
 
     def _norm(self, learns: bool) -> Norm:
-        return Norm(stored=True, trainable=learns and not self.caffe)
+        return Norm(stored=True, trainable=learns and not (self.caffe or self.fixed_norm))
 
     def _block(self, x: Value, planes: int, stride: int, learns: bool) -> Value:
         out = planes if self.depth < 50 else planes * 4

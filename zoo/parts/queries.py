@@ -1,0 +1,91 @@
+"""Set prediction: queries that say one object each, matched one to one (Carion et al. 2020, arXiv:2005.12872)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from graphdet import ops
+from graphdet.ir import Found, Image, Value
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What each query should say: labels i64[N Q] (`classes`: no object), boxes<xyxy,net>[N Q 4], positive b[N Q]."""
+
+    labels: Value
+    boxes: Value
+    positive: Value
+
+    @property
+    def count(self) -> Value:
+        """How many objects the batch holds, f32[]; at least 1."""
+        return ops.maximum(ops.total(ops.cast(self.positive, to="f32")), 1.0)
+
+
+def relative(boxes: Value, size: Value) -> Value:
+    """Boxes<xyxy,net> [N K 4] as centre and sides, in parts of their image: f[N K 4]."""
+    low, high = boxes[:, :, :2], boxes[:, :, 2:]
+    return ops.concat((low + high) / 2.0, high - low, axis=-1) / sides(size)
+
+
+def absolute(places: Value, size: Value) -> Value:
+    """The inverse of `relative`: boxes<xyxy,net> [N K 4]."""
+    centre, half = places[:, :, :2], places[:, :, 2:] / 2.0
+    corners = ops.concat(centre - half, centre + half, axis=-1) * sides(size)
+    return ops.as_boxes(corners, format="xyxy", frame="net")
+
+
+def sides(size: Value) -> Value:
+    """(width, height, width, height) of each image, f[N 1 4]."""
+    width, height = size[:, 1:], size[:, :1]
+    return ops.reshape(ops.concat(width, height, width, height, axis=1), shape=(size.dim(0), 1, 4))
+
+
+def match(image: Image, class_cost: Value, places: Value, classes: int) -> Matched:
+    """The pairs of queries and objects of least cost: class + 5 L1 + 2 generalised IoU (eq. 1).
+
+    class_cost: f[N Q G] · places: what queries predict, in the form of `relative`.
+    """
+    truth, n, q = image.truth, places.dim(0), places.dim(1)
+    g = truth.boxes.dim(1)
+    wanted = ops.reshape(relative(truth.boxes, image.size), shape=(n, 1, g, 4))
+    distance = ops.total(ops.absolute(ops.reshape(places, shape=(n, q, 1, 4)) - wanted), axes=(3,))
+    overlap = ops.pairwise_iou(absolute(places, image.size), truth.boxes, generalised=True)
+    owner = ops.match_one_to_one(class_cost + 5.0 * distance - 2.0 * overlap, truth.count) + 1
+    nothing = ops.expand(0.0, shape=(n, 1, 4))  # row 0: no object
+    labels = ops.concat(ops.expand(ops.cast(classes + nothing[:, :, :1], to="i64"), shape=(n, 1, 1)),
+                        ops.reshape(truth.labels, shape=(n, g, 1)), axis=1)  # fmt: skip
+    boxes = ops.concat(ops.as_boxes(nothing, format="xyxy", frame="net"), truth.boxes, axis=1)
+    return Matched(ops.gather_rows(labels, owner)[:, :, 0], ops.gather_rows(boxes, owner), owner > 0)
+
+
+def box_losses(image: Image, places: Value, target: Matched) -> Mapping[str, Value]:
+    """5 L1 + 2 generalised IoU of matched queries, a mean over objects (eq. 2)."""
+    positive = ops.reshape(target.positive, shape=(*target.positive.shape, 1))
+    distance = ops.where(positive, ops.absolute(places - relative(target.boxes, image.size)), 0.0)
+    overlap = ops.iou(absolute(places, image.size), target.boxes, generalised=True)
+    return {
+        "loss_bbox": 5.0 * ops.total(distance) / target.count,
+        "loss_iou": 2.0 * ops.total(ops.where(target.positive, 1.0 - overlap, 0.0)) / target.count,
+    }
+
+
+def every_layer(
+    losses: Callable[[Value, Value], Mapping[str, Value]], said: Sequence[tuple[Value, Value]]
+) -> dict[str, Value]:
+    """The losses of each decoder layer's (logits, places); those of all but the last are named `d0.loss_cls`, ..."""
+    named = [(f"d{i}." if i + 1 < len(said) else "", losses(*pair)) for i, pair in enumerate(said)]
+    return {prefix + name: value for prefix, terms in named for name, value in terms.items()}
+
+
+def detections(image: Image, boxes: Value, scores: Value, labels: Value) -> Found:
+    """Chosen rows, best first, as detections; a score of -1 marks rows that do not exist."""
+    real = scores > -0.5
+    solid = ops.reshape(real, shape=(*real.shape, 1))
+    return Found(
+        ops.where(solid, ops.to_image(ops.clip_boxes(boxes, image.size), image.geometry), 0.0),
+        ops.where(real, scores, 0.0),
+        ops.where(real, labels, -1),
+        ops.total(ops.cast(real, to="i64"), axes=(1,)),
+    )
