@@ -35,6 +35,7 @@ add_library(graphdet_objects OBJECT
   csrc/engine/native.cpp
   csrc/engine/native_dense.cpp
   csrc/engine/native_regions.cpp
+  csrc/engine/native_sampling.cpp
   csrc/engine/preprocess.cpp
   csrc/engines/backends.cpp)
 target_include_directories(graphdet_objects PUBLIC csrc csrc/include PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")
@@ -102,7 +103,8 @@ if(GRAPHDET_FUZZ)
   set(reader csrc/engine/artefact.cpp csrc/engine/constants.cpp csrc/engine/external.cpp csrc/engine/header.cpp
              csrc/engine/json.cpp csrc/engine/sha256.cpp)
   set(runner csrc/engine/engine.cpp csrc/engine/executor.cpp csrc/engine/native.cpp csrc/engine/native_dense.cpp
-             csrc/engine/native_regions.cpp csrc/engine/preprocess.cpp csrc/engines/backends.cpp csrc/tests/tiny.cpp)
+             csrc/engine/native_regions.cpp csrc/engine/native_sampling.cpp csrc/engine/preprocess.cpp
+             csrc/engines/backends.cpp csrc/tests/tiny.cpp)
   add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp ${reader} csrc/core/check.cpp)
   add_executable(fuzz_plan csrc/tests/fuzz_plan.cpp ${reader} ${runner} ${GRAPHDET_KERNELS})
   foreach(target fuzz_artefact fuzz_plan)

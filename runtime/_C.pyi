@@ -83,6 +83,38 @@ def fast_nms(
     keep: int = 0,
     agnostic: bool = False,
 ) -> _Detections: ...
+def deform_conv2d(
+    x: _Floats,
+    weight: _Floats,
+    offset: _Floats,
+    mask: _Floats | None = None,
+    bias: _Floats | None = None,
+    /,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    offset_groups: int = 1,
+) -> _Floats: ...
+def deform_conv2d_backward(
+    gradient: _Floats,
+    x: _Floats,
+    weight: _Floats,
+    offset: _Floats,
+    mask: _Floats | None = None,
+    /,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    offset_groups: int = 1,
+) -> tuple[_Floats, ...]: ...
+def deform_attention(value: _Floats, locations: _Floats, weights: _Floats, /, *levels: _Floats) -> _Floats: ...
+def deform_attention_backward(
+    gradient: _Floats, value: _Floats, locations: _Floats, weights: _Floats, /, *levels: _Floats
+) -> tuple[_Floats, _Floats, _Floats]: ...
 def pairwise_iou(a: _Floats, b: _Floats, /, *, generalised: bool = False) -> _Floats: ...
 def roi_align(
     features: _Floats, rois: _Floats, /, *, size: Sequence[int], scale: float, samples: int = 0, aligned: bool = True

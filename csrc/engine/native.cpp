@@ -9,7 +9,7 @@ namespace graphdet {
 namespace {
 
 const OpRow* find(const std::string& name) {
-    for (const auto* ops : {&dense_ops(), &region_ops()}) {
+    for (const auto* ops : {&dense_ops(), &region_ops(), &sampling_ops()}) {
         const auto row = std::find_if(ops->begin(), ops->end(), [&](const OpRow& op) { return op.name == name; });
         if (row != ops->end()) return &*row;
     }

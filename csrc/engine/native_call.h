@@ -183,5 +183,6 @@ struct OpRow {
 
 [[nodiscard]] const std::vector<OpRow>& dense_ops();
 [[nodiscard]] const std::vector<OpRow>& region_ops();
+[[nodiscard]] const std::vector<OpRow>& sampling_ops();
 
 }  // namespace graphdet

@@ -4,14 +4,15 @@ Grammar: operands, `->`, results, each separated by `, `. An operand is `kind[di
 meaning), `i` any integer, `b` bool, a dtype (`i64`), `T` (any dtype and meaning, the same wherever `T` stands, but a
 plain scalar has any meaning; `U` is another such variable), `logits`, `scores`, `labels`, `boxes<format,frame>`,
 `points<frame>`. An upper-case format or frame is a variable. Dims are names, integers, attribute names, expressions of
-those, `*S` (any number of dims). `?` marks an optional operand, `*` after `]` a repeated one.
+those, `*S` (any number of dims). `?` marks an optional operand, `*` after `]` a repeated one, which comes last: the
+names that it alone has are fixed for each operand anew.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from graphdet.errors import BadAttribute, BadSignature, BakedDim, FrameMismatch, KindMismatch, ShapeMismatch
 from graphdet.ir.dims import Dim, parse_dim
@@ -47,6 +48,10 @@ class Match:
     words: dict[str, str] = field(default_factory=dict)
     types: dict[str, Type] = field(default_factory=dict)
     origins: dict[str, int] = field(default_factory=dict)
+
+    def copy(self) -> Match:
+        """One where names that are still free can be fixed for a single operand."""
+        return replace(self, dims=dict(self.dims), spans=dict(self.spans), origins=dict(self.origins))
 
     def __call__(self, name: str) -> Dim:
         """The dim that a name stands for."""
@@ -96,18 +101,17 @@ def match_operands(
     """
     dims = {k: Dim.of(v) for k, v in attributes.items() if isinstance(v, (int, Dim)) and not isinstance(v, bool)}
     match = Match(labels, dims)
-    repeated = len(sources) == 1 and sources[0].repeated
-    if repeated and not types:
-        raise BadAttribute("at least one operand is expected")
+    if sources and sources[-1].repeated and len(types) < len(sources):
+        least = "one operand is" if len(sources) == 1 else f"{len(sources)} operands are"
+        raise BadAttribute(f"at least {least} expected")
     for i, found in enumerate(types):
-        slot = sources[0 if repeated else i]
+        slot = sources[min(i, len(sources) - 1)]
         if found is None:
             if not slot.optional:
                 raise BadAttribute(f"is missing, expected {slot}", about=i)
             continue
         _match_kind(i, slot, found, match)
-        if not repeated:
-            _match_dims(i, slot, found, match)
+        _match_dims(i, slot, found, match.copy() if slot.repeated else match)
     return match
 
 

@@ -14,6 +14,7 @@ from graphdet.ops.box import (
     point_grid,
     to_image,
 )
+from graphdet.ops.deform import deform_attention, deform_conv2d
 from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, linear, max_pool, upsample
 from graphdet.ops.loss import balanced_l1, bce, cross_entropy, focal_loss, smooth_l1
 from graphdet.ops.mask import paste_masks
@@ -52,11 +53,11 @@ from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
 __all__ = [
     "absolute", "add", "anchor_grid", "as_boxes", "attention", "balanced_l1", "batch_norm", "batch_norm_train", "bce",
     "best", "best_index", "boxes_inside", "cast", "cells_inside", "class_columns", "clip_boxes", "concat", "conv2d",
-    "cross_entropy", "decode_deltas", "decode_points", "div", "encode_deltas", "encode_points", "exists", "exp",
-    "expand", "fast_nms", "focal_loss", "gather_rows", "greater", "index", "iou", "layer_norm", "less", "linear",
-    "log", "logical_and", "logical_not", "logical_or", "match_iou", "match_one_to_one", "match_simota", "matrix_nms",
-    "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows",
-    "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_mask",
-    "select_top", "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_nms", "softmax",
-    "square", "stop_gradient", "sub", "to_image", "total", "transpose", "upsample", "where",
+    "cross_entropy", "decode_deltas", "decode_points", "deform_attention", "deform_conv2d", "div", "encode_deltas",
+    "encode_points", "exists", "exp", "expand", "fast_nms", "focal_loss", "gather_rows", "greater", "index", "iou",
+    "layer_norm", "less", "linear", "log", "logical_and", "logical_not", "logical_or", "match_iou", "match_one_to_one",
+    "match_simota", "matrix_nms", "max_pool", "maximum", "minimum", "mul", "nms", "one_hot", "pairwise_iou",
+    "paste_masks", "pick_rows", "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool",
+    "running_total", "sample_mask", "select_top", "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1",
+    "soft_nms", "softmax", "square", "stop_gradient", "sub", "to_image", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

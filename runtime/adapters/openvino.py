@@ -15,10 +15,12 @@ class OpenVinoSegment:
     def __init__(self, model: ov.CompiledModel) -> None:
         self._request = model.create_infer_request()
         self._count = len(model.outputs)
+        self._names = {name for port in model.inputs for name in port.get_names()}
 
     def run(self, inputs: dict[str, Array]) -> list[Array]:
         """Run the model on arrays by input name."""
-        result = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        kept = {name: array for name, array in inputs.items() if name in self._names}  # unused inputs are dropped
+        result = self._request.infer(kept, share_inputs=True, share_outputs=True)
         return [result[i] for i in range(self._count)]
 
 

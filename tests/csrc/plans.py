@@ -39,6 +39,12 @@ def with_all_ops() -> Artefact:
         "small": np.full((1, 1, 4), 0.01, np.float32),
         "rois": np.array([[0, 1, 2, 30, 20], [0, 5, 5, 6, 50]], np.float32),
         "masks": rng.uniform(size=(1, 5, 7, 7)).astype(np.float32),
+        "filters": rng.normal(size=(2, 3, 1, 1)).astype(np.float32),
+        "moves": rng.uniform(-3, 3, (1, 2, 8, 6)).astype(np.float32),
+        "map": rng.normal(size=(1, 3, 8, 6)).astype(np.float32),
+        "cells": rng.normal(size=(1, 48, 2, 5)).astype(np.float32),
+        "places": rng.uniform(-0.1, 1.1, (1, 4, 2, 1, 3, 2)).astype(np.float32),
+        "weights": rng.normal(size=(1, 4, 2, 1, 3)).astype(np.float32),
     }
     rows: list[tuple[str, tuple[str | None, ...], tuple[str, ...], dict[str, Any]]] = [
         ("clip_boxes", ("v0", "size"), ("a0",), {}),
@@ -67,6 +73,8 @@ def with_all_ops() -> Artefact:
         ("roi_pool", ("pixels", "rois"), ("r1",), {"size": [3, 4], "scale": 1}),
         ("roi_align_levels", ("n0", "n3", "pixels", None), ("r2",), {"strides": [1], "size": [2, 2], "finest": 3}),
         ("paste_masks", ("masks", "n0", "n3"), ("r3",), {"height": 40, "width": 50, "threshold": 0.4}),
+        ("deform_conv2d", ("map", "filters", "moves", None, None), ("r4",), {"stride": 1, "padding": 0}),
+        ("deform_attention", ("cells", "places", "weights", "map"), ("r5",), {}),
         ("to_image", ("n0", "geometry"), ("b",), {}),
     ]
     steps = [NativeStep(op, inputs, outputs, attrs) for op, inputs, outputs, attrs in rows]

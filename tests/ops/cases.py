@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 import graphdet.ops
 from graphdet.compiler.backends.numpy.execute import op_graph
-from graphdet.ir.dims import Dim
+from graphdet.ir.dims import Dim, parse_dim
 from graphdet.ir.graph import Graph, Value
 from graphdet.ir.op import OPS, Op
 from graphdet.ir.signature import Slot
@@ -22,7 +22,7 @@ from graphdet.records import Array
 assert graphdet.ops  # importing it fills the table
 LEAVES = ("input", "param", "const")
 DECLARED = [op for op in OPS.values() if op.name not in LEAVES]
-FREE_DIMS = ("N", "H", "W", "A", "K", "G")  # dims of signatures that may be unknown until run time
+FREE_DIMS = ("N", "H", "W", "A", "K", "G", "Q")  # dims of signatures that may be unknown until run time
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,31 @@ class Case:
     def dynamic_graph(self) -> tuple[Graph, dict[str, Array]]:
         """The same graph with symbols for all sizes that may be unknown until run time."""
         static, arrays = self.graph()
-        types = {name: self._free(i, static.inputs[name].type) for i, name in self._present()}
+        names = {k: Dim.of(v) for k, v in self.all_attributes.items() if isinstance(v, int)}
+        types = {name: self._free(i, static.inputs[name].type, names) for i, name in self._present()}
         return retrace(self.op, len(self.operands), types, self.attributes), arrays
 
     def _present(self) -> list[tuple[int, str]]:
         return [(i, f"x{i}") for i, x in enumerate(self.operands) if x is not None]
 
-    def _free(self, i: int, type: Type) -> Type:
+    def _free(self, i: int, type: Type, names: dict[str, Dim]) -> Type:
+        """The type with symbols in it. `names`: what names in the signature stand for, of which this operand adds."""
         slot = self.op.sources[min(i, len(self.op.sources) - 1)]
-        if "O" in slot.dims:  # a convolution's weights have known sizes
-            return type
         patterns = spread(slot, type.rank)
-        return type.with_dims(tuple(map(_symbol, patterns, type.dims)))
+        dims = type.dims
+        if "O" not in slot.dims:  # a convolution's weights have known sizes
+            dims = tuple(_symbol(p, d, names) for p, d in zip(patterns, dims, strict=True))
+        names.update(zip(patterns, dims, strict=True))
+        return type.with_dims(dims)
 
 
-def _symbol(pattern: str, dim: Dim) -> Dim:
-    """A symbol per size, so that equal sizes stay equal; a size of 1 in a span is kept, for it broadcasts."""
+def _symbol(pattern: str, dim: Dim, names: Mapping[str, Dim]) -> Dim:
+    """A symbol per size, so that equal sizes stay equal; a size of 1 in a span is kept, for it broadcasts.
+
+    A size that the signature computes follows from the symbols.
+    """
+    if any(c in pattern for c in "+-*/(") and not pattern.startswith("*"):
+        return parse_dim(pattern, names.__getitem__)
     free = pattern in FREE_DIMS or (pattern.startswith("*") and dim != 1)
     return Dim.symbol(f"D{dim}") if free else dim
 

@@ -171,6 +171,15 @@ def conv(x: list[Array], a: dict[str, Any], y: list[Array]) -> Pairs:
     return [(call("conv2d", *x, stride=stride, padding=padding), y[0])]
 
 
+def deform_conv(x: list[Array], a: dict[str, Any], y: list[Array]) -> Pairs:
+    stride, padding = window(a, len(a["kernel_shape"]))
+    groups = {"groups": a.get("group", 1), "offset_groups": a.get("offset_group", 1)}
+    mask = x[4] if len(x) > 4 else np.ones_like(x[2][:, ::2])
+    bias = x[3] if len(x) > 3 and x[3].size else np.zeros(len(x[1]), np.float32)
+    found = call("deform_conv2d", *x[:3], mask, bias, stride=stride, padding=padding, **groups)
+    return [(found, y[0])]
+
+
 def max_pool(x: list[Array], a: dict[str, Any], y: list[Array]) -> Pairs:
     stride, padding = window(a, len(a["kernel_shape"]))
     size = one(a["kernel_shape"], "window")
@@ -217,6 +226,7 @@ TABLE: dict[str, tuple[Mapper, int]] = {
     "Clip": (clip, 6),
     "Concat": (concat, 12),
     "Conv": (conv, 4),
+    "DeformConv": (deform_conv, 4),
     "Div": (divide, 2),
     "Exp": (unary("exp"), 2),
     "Gather": (gather, 3),

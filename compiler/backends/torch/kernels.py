@@ -9,37 +9,47 @@ import torch
 
 from graphdet.errors import BackendMissing
 from graphdet.ir.op import OPS
+from graphdet.records import Array
 from graphdet.runtime.kernels import kernels
 
 Rule = Callable[..., Any]
+Gradients = Callable[..., tuple[Any, ...]]
 
 
-class _RoiAlign(torch.autograd.Function):
-    """Gradient flows to the features; RoIs are taken as fixed."""
+class _Native(torch.autograd.Function):
+    """The kernel of an op forwards; backwards a function of the operands and the gradient, all of them arrays."""
 
     @staticmethod
-    def forward(context: Any, features: Any, rois: Any, attributes: Mapping[str, Any]) -> Any:
-        context.save_for_backward(rois)
-        context.attributes = attributes
-        context.map = (features.shape[0], *features.shape[2:])
-        return torch.from_numpy(kernels().roi_align(features.detach().numpy(), rois.detach().numpy(), **attributes))
+    def forward(context: Any, op: str, backward: Gradients, attributes: Mapping[str, Any], *operands: Any) -> Any:
+        context.backward_rule, context.attributes = backward, attributes
+        context.save_for_backward(*operands)
+        return torch.from_numpy(getattr(kernels(), op)(*map(_array, operands), **attributes))
 
     @staticmethod
     def backward(context: Any, *gradients: Any) -> Any:
-        (rois,) = context.saved_tensors
-        found = kernels().roi_align_backward(
-            gradients[0].detach().numpy(), rois.numpy(), map=context.map, **context.attributes
-        )
-        return torch.from_numpy(found), None, None
+        found = context.backward_rule(
+            _array(gradients[0]), *map(_array, context.saved_tensors), wanted=context.needs_input_grad[3:],
+            **context.attributes,
+        )  # fmt: skip
+        return None, None, None, *(None if x is None else torch.from_numpy(x) for x in found)
 
 
-def roi_align(t: Any, features: Any, rois: Any, **attributes: Any) -> Any:
-    """The op `roi_align` by its kernel for float32 on CPU with fixed RoIs; otherwise by its PyTorch form."""
-    fits = all(x.device.type == "cpu" and x.dtype == torch.float32 for x in (features, rois))
-    if not fits or rois.requires_grad or not _present():
-        return OPS["roi_align"].rules["torch"](t, features, rois, **attributes)
-    apply: Rule = _RoiAlign.apply
-    return apply(features, rois, attributes)
+def _array(tensor: Any) -> Array | None:
+    return None if tensor is None else tensor.detach().numpy()
+
+
+def _rule(op: str, backward: Gradients, fixed: tuple[int, ...] = ()) -> Rule:
+    """The op by its kernel for float32 on CPU where the operands `fixed` need no gradient, else by its PyTorch form."""
+
+    def rule(t: Any, *operands: Any, **attributes: Any) -> Any:
+        given = [x for x in operands if x is not None]
+        floats = all(x.device.type == "cpu" and (x.dtype == torch.float32 or not x.is_floating_point()) for x in given)
+        if not floats or any(operands[i].requires_grad for i in fixed) or not _present():
+            return OPS[op].rules["torch"](t, *operands, **attributes)
+        apply: Rule = _Native.apply
+        return apply(op, backward, attributes, *operands)
+
+    return rule
 
 
 def _present() -> bool:
@@ -50,14 +60,30 @@ def _present() -> bool:
     return True
 
 
-def _by_kernel(name: str) -> Rule:
-    def rule(*operands: Any, **attributes: Any) -> Any:
-        return OPS[name].rules["torch"](*operands, align=roi_align, **attributes)
+def _roi_align(gradient: Any, features: Any, rois: Any, *, wanted: Any, **attributes: Any) -> tuple[Any, ...]:
+    images, _, height, width = features.shape
+    return kernels().roi_align_backward(gradient, rois, map=(images, height, width), **attributes), None
 
-    return rule
+
+def _deform_conv2d(
+    gradient: Any, x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *, wanted: Any, **attributes: Any
+) -> tuple[Any, ...]:
+    found = kernels().deform_conv2d_backward(gradient, x, weight, offset, mask, **attributes)
+    return *found, *([None] if mask is None else []), gradient.sum((0, 2, 3)) if wanted[4] else None
+
+
+def _deform_attention(gradient: Any, *operands: Any, wanted: Any) -> tuple[Any, ...]:
+    found = kernels().deform_attention_backward(gradient, *operands)
+    return *found, *[None] * (len(operands) - 3)
+
+
+def _levels(*operands: Any, **attributes: Any) -> Any:
+    return OPS["roi_align_levels"].rules["torch"](*operands, align=RULES["roi_align"], **attributes)
 
 
 RULES: Mapping[str, Rule] = {
-    "roi_align": roi_align,
-    **{name: _by_kernel(name) for name in ("roi_align_levels",)},
+    "deform_attention": _rule("deform_attention", _deform_attention),
+    "deform_conv2d": _rule("deform_conv2d", _deform_conv2d),
+    "roi_align": _rule("roi_align", _roi_align, fixed=(1,)),
+    "roi_align_levels": _levels,
 }

@@ -1,0 +1,54 @@
+// Sixteen floats side by side, and the product that matrix kernels are made of.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dispatch.h"
+
+namespace graphdet {
+
+constexpr std::int64_t kLanes = 16;  // one AVX-512 register, two of AVX2
+
+// The compiler's own vector type: it splits into whatever registers the processor has.
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+
+// The sum of all lanes: halves are added until one is left, so the order is the same on every processor.
+GD_INLINE float sum_of(const Lanes& lanes) {
+    float part[kLanes / 2];
+    for (int i = 0; i < kLanes / 2; ++i) part[i] = lanes[i] + lanes[i + kLanes / 2];
+    for (int i = 0; i < kLanes / 4; ++i) part[i] += part[i + kLanes / 4];
+    return (part[0] + part[2]) + (part[1] + part[3]);
+}
+
+// How many groups of `size` cover `count`.
+[[nodiscard]] constexpr std::int64_t parts_of(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
+
+// A matrix that is read one number at a time: element (row, k) lies at data[row * by_row + k * by_k].
+struct Strided {
+    const float* data;
+    std::int64_t by_row, by_k;
+};
+
+template <int rows>
+GD_INLINE void multiply_rows(const Strided& a, std::int64_t depth, const float* panel, float* out, std::int64_t stride,
+                             bool add) {
+    const auto* b = reinterpret_cast<const Lanes*>(panel);
+    Lanes sum[rows];
+    for (int r = 0; r < rows; ++r) sum[r] = add ? *reinterpret_cast<Lanes*>(out + r * stride) : Lanes{};
+    for (std::int64_t k = 0; k < depth; ++k) {
+        const float* column = a.data + k * a.by_k;
+        for (int r = 0; r < rows; ++r) sum[r] += column[r * a.by_row] * b[k];
+    }
+    for (int r = 0; r < rows; ++r) *reinterpret_cast<Lanes*>(out + r * stride) = sum[r];
+}
+
+// out[row, 0..16) (+)= the sum over k of a(row, k) * panel[k, 0..16), for all rows; rows of `out` lie `stride` apart.
+GD_INLINE void multiply_panel(Strided a, std::int64_t rows, std::int64_t depth, const float* panel, float* out,
+                              std::int64_t stride, bool add) {
+    constexpr int kRows = 6;
+    for (; rows >= kRows; rows -= kRows, a.data += kRows * a.by_row, out += kRows * stride)
+        multiply_rows<kRows>(a, depth, panel, out, stride, add);
+    for (; rows > 0; --rows, a.data += a.by_row, out += stride) multiply_rows<1>(a, depth, panel, out, stride, add);
+}
+
+}  // namespace graphdet
