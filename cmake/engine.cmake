@@ -25,19 +25,8 @@ if(NOT GRAPHDET_OPENVINO STREQUAL "OFF")
   endif()
 endif()
 
-# --- the engine as objects: tests see its inside, the library only its interface
-add_library(graphdet_objects OBJECT
-  csrc/engine/c_api.cpp
-  csrc/engine/constants.cpp
-  csrc/engine/engine.cpp
-  csrc/engine/executor.cpp
-  csrc/engine/external.cpp
-  csrc/engine/native.cpp
-  csrc/engine/native_dense.cpp
-  csrc/engine/native_regions.cpp
-  csrc/engine/native_sampling.cpp
-  csrc/engine/preprocess.cpp
-  csrc/engines/backends.cpp)
+# --- interfaces and backends as objects: they are linked whole
+add_library(graphdet_objects OBJECT csrc/engine/c_api.cpp csrc/engine/graphdet.cpp csrc/engines/backends.cpp)
 target_include_directories(graphdet_objects PUBLIC csrc csrc/include PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")
 target_compile_options(graphdet_objects PRIVATE ${GRAPHDET_FLAGS} -fvisibility=hidden)
 if(OpenVINO_FOUND)
@@ -47,7 +36,7 @@ if(OpenVINO_FOUND)
 endif()
 
 # What links the objects links these too.
-set(GRAPHDET_ENGINE_LIBS graphdet_artefact graphdet_kernels Threads::Threads)
+set(GRAPHDET_ENGINE_LIBS graphdet_core)
 if(OpenVINO_FOUND)
   list(APPEND GRAPHDET_ENGINE_LIBS openvino::runtime)
 endif()
@@ -93,6 +82,11 @@ if(GRAPHDET_TESTS)
   target_compile_options(graphdet_tests PRIVATE ${GRAPHDET_FLAGS})
   target_link_libraries(graphdet_tests PRIVATE ${GRAPHDET_ENGINE_LIBS})
   add_test(NAME engine COMMAND graphdet_tests)
+
+  add_executable(soak csrc/tests/soak.cpp $<TARGET_OBJECTS:graphdet_objects>)
+  target_include_directories(soak PRIVATE csrc/include)
+  target_compile_options(soak PRIVATE ${GRAPHDET_FLAGS})
+  target_link_libraries(soak PRIVATE ${GRAPHDET_ENGINE_LIBS})
 endif()
 
 if(GRAPHDET_FUZZ)
@@ -100,13 +94,9 @@ if(GRAPHDET_FUZZ)
     message(FATAL_ERROR "GRAPHDET_FUZZ needs clang: CXX=clang++ cmake ...")
   endif()
   # Everything that a target runs is instrumented, so it is compiled for it anew.
-  set(reader csrc/engine/artefact.cpp csrc/engine/constants.cpp csrc/engine/external.cpp csrc/engine/header.cpp
-             csrc/engine/json.cpp csrc/engine/sha256.cpp)
-  set(runner csrc/engine/engine.cpp csrc/engine/executor.cpp csrc/engine/native.cpp csrc/engine/native_dense.cpp
-             csrc/engine/native_regions.cpp csrc/engine/native_sampling.cpp csrc/engine/preprocess.cpp
-             csrc/engines/backends.cpp csrc/tests/tiny.cpp)
-  add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp ${reader} csrc/core/check.cpp)
-  add_executable(fuzz_plan csrc/tests/fuzz_plan.cpp ${reader} ${runner} ${GRAPHDET_KERNELS})
+  add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp ${GRAPHDET_READER} csrc/core/check.cpp)
+  add_executable(fuzz_plan csrc/tests/fuzz_plan.cpp csrc/tests/tiny.cpp csrc/engine/graphdet.cpp
+                           csrc/engines/backends.cpp ${GRAPHDET_READER} ${GRAPHDET_RUNNER} ${GRAPHDET_KERNELS})
   foreach(target fuzz_artefact fuzz_plan)
     target_include_directories(${target} PRIVATE csrc csrc/include "${CMAKE_CURRENT_BINARY_DIR}/generated")
     target_compile_options(${target} PRIVATE ${GRAPHDET_FLAGS} -fsanitize=fuzzer)

@@ -248,6 +248,12 @@ class BadInput(GdError):
     code = "GD411"
 
 
+class EngineClosed(GdError):
+    """Work was submitted to an engine that had been closed, or was still waiting when it was closed."""
+
+    code = "GD412"
+
+
 # --- GD5xx: data and weights ------------------------------------------------------------------------------------------
 
 

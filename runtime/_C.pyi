@@ -4,11 +4,15 @@ Arrays are float32, labels, index and count int64; other dtypes and shapes raise
 Images and bitmaps are uint8 (or bool) and are read as they lie.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graphdet.records import Preprocess
+from graphdet.runtime.adapters import Segment
 
 _Floats: TypeAlias = NDArray[np.float32]
 _Ints: TypeAlias = NDArray[np.int64]
@@ -167,5 +171,43 @@ def preprocess(
     reverse: bool = False,
     pad: float = 0.0,
 ) -> None: ...
+def prepare(
+    images: Sequence[tuple[NDArray[np.uint8], bool]], rule: Preprocess, size: tuple[int, int] | None, /
+) -> tuple[_Floats, _Floats, _Floats]: ...
+def fitted(shape: tuple[int, int], rule: Preprocess, size: tuple[int, int] | None, /) -> tuple[int, int]: ...
+def refuse_external_data(model: bytes, /) -> None: ...
+
+class Engine:
+    def __init__(
+        self,
+        header: str,
+        constants: bytes,
+        open_segment: Callable[[str, int | None], Segment],
+        *,
+        threads: int = 0,
+        chunk: int = 8,
+        workers: int = 1,
+        queue: int = 32,
+    ) -> None: ...
+    def detect(
+        self, images: list[tuple[NDArray[np.uint8], bool]], thresholds: dict[str, float]
+    ) -> list[tuple[_Floats, _Floats, _Ints, tuple[int, int]]]: ...
+    def run(
+        self,
+        pixels: _Floats,
+        size: _Floats,
+        geometry: _Floats,
+        thresholds: dict[str, float],
+        watch: Callable[[str, NDArray[Any]], None] | None = None,
+    ) -> dict[str, NDArray[Any]]: ...
+    def submit(
+        self,
+        images: list[tuple[NDArray[np.uint8], bool]],
+        thresholds: dict[str, float],
+        future: Future[Any],
+        convert: Callable[[list[tuple[_Floats, _Floats, _Ints, tuple[int, int]]]], Any],
+    ) -> None: ...
+    def close(self) -> None: ...
+
 def threads() -> int: ...
 def set_threads(count: int, /) -> None: ...

@@ -20,6 +20,7 @@ DETECTIONS = ("boxes", "scores", "labels", "count")
 SIDE_LIMIT = 1 << 15  # pixels of one image side
 BATCH_LIMIT = 1 << 12
 INT_LIMIT = 1 << 62
+ARENA_ALIGN = 64  # bytes
 
 _OP = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -227,13 +228,23 @@ def _read_plan(row: dict[str, Any]) -> Plan:
     for key in DETECTIONS:
         check.member(outputs, key, "plan.outputs")
     memory = check.mapping(check.member(row, "memory", "plan"), "plan.memory")
-    check.integer(check.member(memory, "bytes", "plan.memory"), "plan.memory.bytes", 0, INT_LIMIT)
-    check.mapping(check.member(memory, "buffers", "plan.memory"), "plan.memory.buffers")
+    _check_memory(memory)
     return Plan(
         steps=tuple(_read_step(step, f"plan.steps[{i}]") for i, step in enumerate(steps)),
         outputs={key: check.name(value, f"plan.outputs.{key}") for key, value in outputs.items()},
         memory=memory,
     )
+
+
+def _check_memory(memory: dict[str, Any]) -> None:
+    total = check.integer(check.member(memory, "bytes", "plan.memory"), "plan.memory.bytes", 0, INT_LIMIT)
+    for name, value in check.mapping(check.member(memory, "buffers", "plan.memory"), "plan.memory.buffers").items():
+        at = f"plan.memory.buffers.{name}"
+        row = check.mapping(value, at)
+        count = check.integer(check.member(row, "bytes", at), f"{at}.bytes", 0, total)
+        offset = check.integer(check.member(row, "offset", at), f"{at}.offset", 0, total - count)
+        if offset % ARENA_ALIGN:
+            check.fail(f"{at}.offset", f"a multiple of {ARENA_ALIGN}", offset)
 
 
 def _read_step(value: object, at: str) -> Step:

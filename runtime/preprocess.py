@@ -1,6 +1,7 @@
 """Images of any size -> network input: scale, normalise, place at the top left, pad.
 
-The same functions serve evaluation, certificates and the engine, so that one image gives one set of pixels everywhere.
+Training, evaluation and certificates call what the engine does inside (csrc/engine/preprocess.h), so that one image
+gives one set of pixels everywhere.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
-from graphdet.errors import BadImage, MissingFile, UnknownName, nearest
+from graphdet.errors import BadImage, BadInput, MissingFile, UnknownName, nearest
 from graphdet.records import Array, Preprocess
 from graphdet.runtime.kernels import kernels
 
-Image = str | Path | Array
+Image = Any  # a path, a uint8 array, or anything with `__dlpack__` on the CPU
 Size = tuple[int, int]
 
 _ACCEPTED = "give a path, or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
@@ -59,22 +61,9 @@ def prepare(
         UnknownName: `order` is neither `bgr` nor `rgb`.
         BackendMissing: the kernel extension is not installed.
     """
-    if order not in ("bgr", "rgb"):
-        raise UnknownName(f"channel order {order!r}, expected 'bgr' or 'rgb'", help=nearest(order, ("bgr", "rgb")))
-    loaded = [load_image(image, order=order, number=first + i) for i, image in enumerate(images)]
-    shapes = tuple((int(image.shape[0]), int(image.shape[1])) for image in loaded)
-    targets = [fitted(shape, spec, size) for shape in shapes]
-    height, width = size if size is not None else canvas(targets, spec.divisor)
-    pixels = np.empty((len(loaded), 3, height, width), np.float32)
-    for image, target, out in zip(loaded, targets, pixels, strict=True):
-        _place(image, target, spec, out)
-    scales = [_scales(shape, target, spec, size) for shape, target in zip(shapes, targets, strict=True)]
-    return Prepared(
-        pixels=pixels,
-        size=np.asarray(targets, np.float32).reshape(-1, 2),
-        geometry=np.asarray([(x, y, 0.0, 0.0) for x, y in scales], np.float32).reshape(-1, 4),
-        shapes=shapes,
-    )
+    loaded = pictures(images, order=order, first=first)
+    pixels, sizes, geometry = kernels().prepare(loaded, spec, size)
+    return Prepared(pixels, sizes, geometry, tuple((image.shape[0], image.shape[1]) for image, _ in loaded))
 
 
 def fitted(shape: Size, spec: Preprocess, size: Size | None = None) -> Size:
@@ -84,41 +73,60 @@ def fitted(shape: Size, spec: Preprocess, size: Size | None = None) -> Size:
     of the YOLOX authors). short_side: the longer side at most the larger number of `spec.size` and the shorter side at
     most the smaller one, whatever the orientation, rounded to nearest (mmdet's rule); with `size` also inside that.
     """
-    height, width = shape
-    scale, rounding = _scale(shape, spec, size), 0.0 if spec.fit == "letterbox" else 0.5
-    return max(1, int(height * scale + rounding)), max(1, int(width * scale + rounding))
+    found: Size = kernels().fitted(shape, spec, size)
+    return found
 
 
-def _scale(shape: Size, spec: Preprocess, size: Size | None) -> float:
-    height, width = shape
-    if spec.fit == "letterbox":
-        limits = size if size is not None else spec.size
-        return min(limits[0] / height, limits[1] / width)
-    scale = min(max(spec.size) / max(shape), min(spec.size) / min(shape))
-    return scale if size is None else min(scale, size[0] / height, size[1] / width)
+def pictures(images: Sequence[Image], *, order: str = "bgr", first: int = 0) -> list[tuple[Array, bool]]:
+    """Open images without copying arrays: (u8[H W] or u8[H W C] as it lies, whether its colours stand as RGB).
+
+    Arguments and errors are those of `prepare`.
+    """
+    if order not in ("bgr", "rgb"):
+        raise UnknownName(f"channel order {order!r}, expected 'bgr' or 'rgb'", help=nearest(order, ("bgr", "rgb")))
+    return [
+        (_decode(Path(image), first + i), False)
+        if isinstance(image, (str, Path))
+        else (_checked(image, first + i), order == "rgb")
+        for i, image in enumerate(images)
+    ]
 
 
-def _scales(shape: Size, target: Size, spec: Preprocess, size: Size | None) -> tuple[float, float]:
-    """(scale_x, scale_y) by which boxes return: equal under letterbox, as in the code that trained the weights."""
-    if spec.fit == "letterbox":
-        scale = _scale(shape, spec, size)
-        return scale, scale
-    return target[1] / shape[1], target[0] / shape[0]
+def load_image(image: Image, *, order: str = "bgr") -> Array:
+    """Read one image as dense uint8 [H, W, 3], BGR. See `prepare` for what is accepted and raised."""
+    ((array, rgb),) = pictures([image], order=order)
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(array[..., 2::-1] if rgb else array[..., :3])
 
 
-def canvas(targets: Sequence[Size], divisor: int) -> Size:
-    """The smallest (height, width) that holds all targets and is a multiple of `divisor`."""
-    height = max((target[0] for target in targets), default=1)
-    width = max((target[1] for target in targets), default=1)
-    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+def is_image(value: object) -> bool:
+    """Whether a value is one image, and not a list of them."""
+    return isinstance(value, (str, Path)) or hasattr(value, "__dlpack__")
 
 
-def load_image(image: Image, *, order: str = "bgr", number: int = 0) -> Array:
-    """Read one image as uint8 [H, W, 3], BGR. See `prepare` for what is accepted and raised."""
-    if isinstance(image, (str, Path)):
-        return _decode(Path(image), number)
-    if not isinstance(image, np.ndarray):
+def from_dlpack(value: Any) -> Array:
+    """An array, or a tensor of another library as an array on the same memory.
+
+    Raises BadInput for what lies on another device, and for anything else.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    try:
+        return np.from_dlpack(value)
+    except Exception as error:  # each library has its own
+        raise BadInput(
+            f"a {type(value).__name__} cannot be read as an array: {error}", help="give an array or a tensor on the CPU"
+        ) from error
+
+
+def _checked(image: Any, number: int) -> Array:
+    if not hasattr(image, "__dlpack__"):
         raise BadImage(f"image {number} is of type {type(image).__name__}", help=_ACCEPTED)
+    try:
+        image = from_dlpack(image)
+    except BadInput as error:
+        raise BadImage(f"image {number}: {error.message}", help=error.help) from error
     if image.dtype != np.uint8:
         raise BadImage(
             f"image {number} has dtype {image.dtype}, expected uint8",
@@ -131,9 +139,7 @@ def load_image(image: Image, *, order: str = "bgr", number: int = 0) -> Array:
         )
     if image.size == 0:
         raise BadImage(f"image {number} is empty: shape {shape}", help=_ACCEPTED)
-    if image.ndim == 2 or image.shape[2] == 1:
-        return np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
-    return np.ascontiguousarray(image[..., :3] if order == "bgr" else image[..., 2::-1])
+    return cast(Array, image)
 
 
 def _shape_help(image: Array) -> str:
@@ -164,11 +170,3 @@ def _decode(path: Path, number: int) -> Array:
             f"image {number}: {path} is not an image that OpenCV can decode ({data.size} bytes)", help=_ACCEPTED
         )
     return image
-
-
-def _place(image: Array, target: Size, spec: Preprocess, out: Array) -> None:
-    """Scale `image` to `target` and write it, normalised, into the top left of out f32[3 H W]; the rest is padded."""
-    height, width = target
-    kernels().preprocess(
-        image, out, height=height, width=width, mean=spec.mean, std=spec.std, reverse=spec.order != "bgr", pad=spec.pad
-    )

@@ -1,4 +1,6 @@
-"""plan => one arena: values that are never alive together share bytes.
+"""plan => one arena: what native steps make and is never alive together shares bytes.
+
+What segments make stays where the backend puts it.
 
 Greedy by size (largest first), each at the lowest offset that is free for its whole life: the usual heuristic for
 tensor arenas (Pisarchyk and Lee 2020, arXiv:2001.03288, "greedy by size").
@@ -12,12 +14,13 @@ from typing import Any
 from graphdet.compiler.passes.partition import Partition
 from graphdet.ir.graph import Value
 from graphdet.ir.types import numpy_dtype
+from graphdet.runtime.header import NativeStep
 
 ALIGNMENT = 64
 
 
 def plan_memory(parts: Partition, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """Offsets of all values between steps, at the given sizes: {"bytes", "at", "buffers": {name: {offset, bytes}}}."""
+    """Offsets of what native steps make, at the given sizes: {"bytes", "at", "buffers": {name: {offset, bytes}}}."""
     values = parts.values()
     lives = _lives(parts)
     order = sorted(lives, key=lambda name: (-_bytes(values[name], sizes), name))
@@ -35,14 +38,14 @@ def plan_memory(parts: Partition, sizes: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _lives(parts: Partition) -> dict[str, tuple[int, int]]:
-    """First and last step of every value that a step produces; outputs live to the end."""
+    """First and last step of every value that a native step makes; outputs live to the end."""
     lives: dict[str, tuple[int, int]] = {}
     for i, step in enumerate(parts.steps):
         for name in step.inputs:
             if name in lives:
                 lives[name] = (lives[name][0], i)
-        for name in step.outputs:
-            lives[name] = (i, i)
+        if isinstance(step, NativeStep):
+            lives.update({name: (i, i) for name in step.outputs})
     for name in parts.outputs.values():
         if name in lives:
             lives[name] = (lives[name][0], len(parts.steps))

@@ -163,6 +163,14 @@ Result<Artefact> Artefact::read(const std::string& path) {
     return artefact;
 }
 
+Result<Artefact> Artefact::of(std::string header, std::map<std::string, std::string> blobs) {
+    Artefact artefact;
+    GD_CHECK(read_header(std::move(header), artefact.header_));
+    artefact.header_.blobs.clear();
+    artefact.held_ = std::move(blobs);
+    return artefact;
+}
+
 const BlobRow* Artefact::find(const std::string& name) const {
     for (const BlobRow& blob : header_.blobs) {
         if (blob.name == name) return &blob;
@@ -171,6 +179,7 @@ const BlobRow* Artefact::find(const std::string& name) const {
 }
 
 Result<std::string> Artefact::blob(const std::string& name) const {
+    if (const auto held = held_.find(name); held != held_.end()) return held->second;
     const BlobRow* row = find(name);
     if (row == nullptr) return fail(Code::corrupt_artefact, "the artefact has no blob '", name, "'");
     File file;

@@ -21,8 +21,11 @@ class Artefact {
     // Checks everything but the blobs' contents.
     static Result<Artefact> read(const std::string& path);
 
+    // One that is not in a file: the text of its header, whose table of blobs is not used, and the blobs themselves.
+    static Result<Artefact> of(std::string header, std::map<std::string, std::string> blobs);
+
     [[nodiscard]] const Header& header() const { return header_; }
-    [[nodiscard]] bool has(const std::string& blob) const { return find(blob) != nullptr; }
+    [[nodiscard]] bool has(const std::string& blob) const { return held_.count(blob) > 0 || find(blob) != nullptr; }
 
     // The content of one blob, whose checksum is right.
     [[nodiscard]] Result<std::string> blob(const std::string& name) const;
@@ -37,6 +40,7 @@ class Artefact {
     std::string name_;         // the file's own, for messages
     std::uint64_t start_ = 0;  // of the data area
     Header header_;
+    std::map<std::string, std::string> held_;  // blobs in memory
 };
 
 }  // namespace graphdet

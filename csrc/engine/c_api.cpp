@@ -1,6 +1,8 @@
 #include "graphdet/graphdet_c.h"
 
+#include <chrono>
 #include <exception>
+#include <future>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +16,10 @@ struct gd_engine {
 
 struct gd_result {
     std::vector<std::vector<gd_detection>> images;
+};
+
+struct gd_job {
+    std::future<graphdet::Result<std::vector<graphdet::Detections>>> future;
 };
 
 namespace {
@@ -58,16 +64,17 @@ Status load(const char* path, int32_t threads, gd_engine** out) {
     return Status();
 }
 
-Status detect(const graphdet::Engine& engine, const gd_image* images, size_t count, float score, float iou,
-              gd_result** out) {
-    std::vector<graphdet::ImageView> views;
+Status views_of(const gd_image* images, size_t count, std::vector<graphdet::ImageView>& views) {
     for (size_t i = 0; i < count; ++i) {
         if (images[i].order != GD_BGR && images[i].order != GD_RGB) {
             return Status(Code::bad_image, "image " + std::to_string(i) + " has an unknown channel order");
         }
         views.push_back(view_of(images[i]));
     }
-    auto found = engine.detect(views.data(), count, {threshold(score), threshold(iou)});
+    return Status();
+}
+
+Status deliver(const graphdet::Result<std::vector<graphdet::Detections>>& found, gd_result** out) {
     GD_CHECK(found.status());
     auto result = std::make_unique<gd_result>();
     for (const graphdet::Detections& image : *found) {
@@ -77,6 +84,21 @@ Status detect(const graphdet::Engine& engine, const gd_image* images, size_t cou
         }
     }
     *out = result.release();
+    return Status();
+}
+
+Status detect(const graphdet::Engine& engine, const gd_image* images, size_t count, float score, float iou,
+              gd_result** out) {
+    std::vector<graphdet::ImageView> views;
+    GD_CHECK(views_of(images, count, views));
+    return deliver(engine.detect(views.data(), count, {threshold(score), threshold(iou)}), out);
+}
+
+Status submit(const graphdet::Engine& engine, const gd_image* images, size_t count, float score, float iou,
+              gd_job** out) {
+    std::vector<graphdet::ImageView> views;
+    GD_CHECK(views_of(images, count, views));
+    *out = new gd_job{engine.submit(views.data(), count, {threshold(score), threshold(iou)})};
     return Status();
 }
 
@@ -105,6 +127,29 @@ gd_status gd_engine_detect(const gd_engine* engine, const gd_image* images, size
     *out = nullptr;
     return reported(graphdet::guarded([&] { return detect(engine->engine, images, count, score, iou, out); }));
 }
+
+gd_status gd_engine_submit(const gd_engine* engine, const gd_image* images, size_t count, float score, float iou,
+                           gd_job** out) {
+    *out = nullptr;
+    return reported(graphdet::guarded([&] { return submit(engine->engine, images, count, score, iou, out); }));
+}
+
+int32_t gd_job_done(const gd_job* job) {
+    const bool taken = !job->future.valid();
+    return taken || job->future.wait_for(std::chrono::seconds(0)) == std::future_status::ready ? 1 : 0;
+}
+
+gd_status gd_job_wait(gd_job* job, gd_result** out) {
+    *out = nullptr;
+    return reported(graphdet::guarded([&] {
+        if (!job->future.valid()) return Status(Code::bad_input, "the job's result has been taken before");
+        return deliver(job->future.get(), out);
+    }));
+}
+
+void gd_job_free(gd_job* job) { delete job; }
+
+void gd_engine_close(const gd_engine* engine) { engine->engine.close(); }
 
 void gd_result_free(gd_result* result) { delete result; }
 

@@ -1,21 +1,14 @@
 #include "engine/engine.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "engine/guard.h"
-#include "graphdet_version.h"
+#include "core/check.h"
 
 namespace graphdet {
 
 namespace {
 
-TensorView f32_view(float* data, const Dims& dims) {
-    TensorView view;
-    view.data = data;
-    view.dims = dims;
-    return view;
-}
+TensorView f32_view(float* data, const Dims& dims) { return {data, DType::f32, dims}; }
 
 // Boxes outside the image are cut; what has no extent then is dropped.
 bool clip(std::array<float, 4>& box, const Detections& image) {
@@ -28,17 +21,33 @@ bool clip(std::array<float, 4>& box, const Detections& image) {
     return box[2] > box[0] && box[3] > box[1];
 }
 
+template <class... Parts>
+Status bad_input(const Parts&... parts) {
+    return Status(Code::bad_input, require(false, parts...).text());
+}
+
+Status check_options(const LoadOptions& options) {
+    if (options.threads < 0) return bad_input("threads is ", options.threads, ", expected at least 0");
+    const std::pair<const char*, int> counts[] = {
+        {"chunk", options.chunk}, {"workers", options.workers}, {"queue", options.queue}};
+    for (const auto& [name, count] : counts) {
+        if (count < 1) return bad_input(name, " is ", count, ", expected at least 1");
+    }
+    return Status();
+}
+
 }  // namespace
 
-Result<Engine> Engine::Impl::load(const std::string& path, const LoadOptions& options, const Backends& backends) {
-    if (options.threads < 0) return Status(Code::bad_input, "threads is negative, expected 0 or more");
-    if (options.chunk < 1) return Status(Code::bad_input, "chunk is less than 1");
-    const auto artefact = Artefact::read(path);
-    GD_CHECK(artefact.status());
-    auto executor = Executor::open(*artefact, backends, options.threads);
+Engine::Impl::Impl(const LoadOptions& options)
+    : queue_(static_cast<std::size_t>(options.workers), static_cast<std::size_t>(options.queue)) {}
+
+Result<std::unique_ptr<Engine::Impl>> Engine::Impl::open(const Artefact& artefact, const LoadOptions& options,
+                                                         const Backends& backends) {
+    GD_CHECK(check_options(options));
+    auto executor = Executor::open(artefact, backends, options.threads);
     GD_CHECK(executor.status());
-    const Header& header = artefact->header();
-    auto impl = std::make_unique<Impl>();
+    const Header& header = artefact.header();
+    std::unique_ptr<Impl> impl(new Impl(options));
     impl->executor_ = *std::move(executor);
     impl->detector = header.detector;
     impl->target = header.target;
@@ -49,26 +58,22 @@ Result<Engine> Engine::Impl::load(const std::string& path, const LoadOptions& op
     impl->thresholds_ = header.thresholds;
     impl->clip_ = header.clip;
     impl->chunk_ = static_cast<std::size_t>(header.batch.value_or(options.chunk));
-    return Engine(std::move(impl));
+    return impl;
 }
 
-Status Engine::Impl::detect(const ImageView* images, std::size_t count, const Thresholds& thresholds,
-                            std::vector<Detections>& found) {
-    for (std::size_t i = 0; i < count; ++i) GD_CHECK(check_image(images[i], i));
-    auto taken = take();
+template <class Body>
+Status Engine::Impl::with_context(const Settings& settings, const Body& body) {
+    auto taken = take_context();
     GD_CHECK(taken.status());
     std::unique_ptr<Context> context = *std::move(taken);
-    Status status = set_thresholds(thresholds, context->thresholds);
-    found.resize(count);
-    for (std::size_t start = 0; start < count && status.ok(); start += chunk_) {
-        const std::size_t part = std::min(chunk_, count - start);
-        status = detect_chunk(*context, images + start, part, found.data() + start);
-    }
-    give_back(std::move(context));
+    Status status = set_thresholds(settings, context->thresholds);
+    if (status.ok()) status = body(*context);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    idle_.push_back(std::move(context));
     return status;
 }
 
-Result<std::unique_ptr<Engine::Impl::Context>> Engine::Impl::take() {
+Result<std::unique_ptr<Engine::Impl::Context>> Engine::Impl::take_context() {
     {
         const std::lock_guard<std::mutex> lock(mutex_);
         if (!idle_.empty()) {
@@ -84,78 +89,59 @@ Result<std::unique_ptr<Engine::Impl::Context>> Engine::Impl::take() {
     return context;
 }
 
-void Engine::Impl::give_back(std::unique_ptr<Context> context) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.push_back(std::move(context));
-}
-
-Status Engine::Impl::set_thresholds(const Thresholds& thresholds, std::vector<float>& values) const {
+Status Engine::Impl::set_thresholds(const Settings& settings, std::vector<float>& values) const {
     values.clear();
     for (const auto& [name, value] : thresholds_) values.push_back(value);
-    const std::pair<const char*, std::optional<float>> given[] = {{"score_threshold", thresholds.score},
-                                                                  {"iou_threshold", thresholds.iou}};
-    for (const auto& [name, value] : given) {
-        if (!value) continue;
+    for (const Setting& given : settings) {
         const auto found = std::find_if(thresholds_.begin(), thresholds_.end(),
-                                        [name = name](const auto& threshold) { return threshold.first == name; });
-        if (found == thresholds_.end()) return Status(Code::bad_input, std::string("this engine has no input ") + name);
-        if (!(*value >= 0.0F && *value <= 1.0F)) {
-            return Status(Code::bad_input, require(false, name, " is ", *value, ", expected a number in 0..1").text());
+                                        [&](const auto& threshold) { return threshold.first == given.name; });
+        if (found == thresholds_.end()) {
+            std::string known;
+            for (const auto& [name, value] : thresholds_) known += (known.empty() ? "" : ", ") + name;
+            return bad_input("this engine has no input '", given.name, "'; it has ",
+                             known.empty() ? "no thresholds" : known);
         }
-        values[static_cast<std::size_t>(found - thresholds_.begin())] = *value;
+        if (!(given.value >= 0.0 && given.value <= 1.0)) {
+            return bad_input(given.name, " is ", given.value, ", expected a number in 0..1");
+        }
+        values[static_cast<std::size_t>(found - thresholds_.begin())] = static_cast<float>(given.value);
     }
     return Status();
 }
 
-Status Engine::Impl::detect_chunk(Context& context, const ImageView* images, std::size_t count,
+Status Engine::Impl::detect(const Picture* images, std::size_t count, const Settings& settings,
+                            std::vector<Detections>& found) {
+    return with_context(settings, [&](Context& context) {
+        found.resize(count);
+        for (std::size_t start = 0; start < count; start += chunk_) {
+            const std::size_t part = std::min(chunk_, count - start);
+            GD_CHECK(detect_chunk(context, images + start, part, found.data() + start));
+        }
+        return Status();
+    });
+}
+
+Status Engine::Impl::detect_chunk(Context& context, const Picture* images, std::size_t count,
                                   Detections* found) const {
+    // A fixed batch is filled up with copies of the last image.
+    const auto batch = batch_.value_or(static_cast<std::int64_t>(count));
+    const auto filled = static_cast<std::size_t>(batch);
+    Layout& layout = context.layout;
+    lay_out(images, count, filled, rule_, size_, layout);
+    auto* pixels = context.pixels.reserve_for<float>(batch * 3 * layout.canvas.height * layout.canvas.width);
+    GD_CHECK(place(images, count, filled, rule_, layout, context.scratch, pixels));
     RunInputs inputs;
     RunOutputs outputs;
-    GD_CHECK(prepare(context, images, count, inputs));
+    inputs.pixels = f32_view(pixels, {batch, 3, layout.canvas.height, layout.canvas.width});
+    inputs.size = f32_view(layout.size.data(), {batch, 2});
+    inputs.geometry = f32_view(layout.geometry.data(), {batch, 4});
     inputs.thresholds = context.thresholds.data();
     GD_CHECK(executor_->run(*context.run, inputs, outputs));
     for (std::size_t i = 0; i < count; ++i) {
-        found[i].height = images[i].height;
-        found[i].width = images[i].width;
+        found[i].height = images[i].pixels.height;
+        found[i].width = images[i].pixels.width;
         collect(outputs, i, found[i]);
     }
-    return Status();
-}
-
-Status Engine::Impl::prepare(Context& context, const ImageView* images, std::size_t count, RunInputs& inputs) const {
-    Size canvas = size_.value_or(Size{1, 1});
-    context.targets.clear();
-    for (std::size_t i = 0; i < count; ++i) {
-        const Size target = fitted({images[i].height, images[i].width}, rule_, size_);
-        context.targets.push_back(target);
-        if (size_) continue;
-        canvas.height = std::max(canvas.height, rounded_up(target.height, rule_));
-        canvas.width = std::max(canvas.width, rounded_up(target.width, rule_));
-    }
-    // A fixed batch is filled up with copies of the last image.
-    const auto filled = static_cast<std::size_t>(batch_.value_or(static_cast<std::int64_t>(count)));
-    const auto batch = static_cast<std::int64_t>(filled);
-    const std::int64_t per_image = 3 * canvas.height * canvas.width;
-    auto* pixels = context.pixels.reserve_for<float>(batch * per_image);
-    context.size.clear();
-    context.geometry.clear();
-    for (std::size_t i = 0; i < filled; ++i) {
-        const std::size_t from = std::min(i, count - 1);
-        const ImageView& image = images[from];
-        const Size target = context.targets[from];
-        float* out = pixels + static_cast<std::int64_t>(i) * per_image;
-        if (i < count) {
-            GD_CHECK(place(image, rule_, target, canvas, context.scratch, out));
-        } else {
-            std::copy_n(out - per_image, per_image, out);
-        }
-        const std::array<float, 2> scale = scales({image.height, image.width}, target, rule_, size_);
-        context.size.insert(context.size.end(), {static_cast<float>(target.height), static_cast<float>(target.width)});
-        context.geometry.insert(context.geometry.end(), {scale[0], scale[1], 0.0F, 0.0F});
-    }
-    inputs.pixels = f32_view(pixels, {batch, 3, canvas.height, canvas.width});
-    inputs.size = f32_view(context.size.data(), {batch, 2});
-    inputs.geometry = f32_view(context.geometry.data(), {batch, 4});
     return Status();
 }
 
@@ -174,45 +160,40 @@ void Engine::Impl::collect(const RunOutputs& out, std::size_t image, Detections&
     }
 }
 
-Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Engine::Engine(Engine&&) noexcept = default;
-Engine& Engine::operator=(Engine&&) noexcept = default;
-Engine::~Engine() = default;
-
-Result<Engine> Engine::load(const std::string& path, const LoadOptions& options) {
-    return guarded([&]() -> Result<Engine> { return Impl::load(path, options, built_in_backends()); });
-}
-
-Result<std::vector<Detections>> Engine::detect(const ImageView* images, std::size_t count,
-                                               const Thresholds& thresholds) const {
-    return guarded([&]() -> Result<std::vector<Detections>> {
-        std::vector<Detections> found;
-        GD_CHECK(impl_->detect(images, count, thresholds, found));
-        return found;
+Status Engine::Impl::run(const RunInputs& batch, const Settings& settings, const Watch* watch, const Watch& take) {
+    GD_CHECK(check_batch(batch));
+    return with_context(settings, [&](Context& context) {
+        RunInputs inputs = batch;
+        RunOutputs outputs;
+        inputs.thresholds = context.thresholds.data();
+        GD_CHECK(executor_->run(*context.run, inputs, outputs, watch));
+        return executor_->outputs(*context.run, take);
     });
 }
 
-Result<Detections> Engine::detect(const ImageView& image, const Thresholds& thresholds) const {
-    auto found = detect(&image, 1, thresholds);
-    if (!found) return found.status();
-    return std::move(found->front());
-}
-
-const std::vector<std::string>& Engine::classes() const { return impl_->classes; }
-const std::string& Engine::detector() const { return impl_->detector; }
-const std::string& Engine::target() const { return impl_->target; }
-
-std::string Engine::name(std::int64_t label) const {
-    const bool known = label >= 0 && label < static_cast<std::int64_t>(classes().size());
-    return known ? classes()[static_cast<std::size_t>(label)] : std::to_string(label);
-}
-
-const char* version() { return GRAPHDET_VERSION; }
-
-std::vector<std::string> backends() {
-    std::vector<std::string> names;
-    for (const auto& [name, open] : built_in_backends()) names.push_back(name);
-    return names;
+Status Engine::Impl::check_batch(const RunInputs& batch) const {
+    const Dims& dims = batch.pixels.dims;
+    if (batch.pixels.dtype != DType::f32 || dims.rank != 4 || dims[1] != 3 || dims[0] < 1) {
+        return bad_input("pixels is ", text_of(batch.pixels.dtype, dims), ", expected f32[N 3 H W] with N at least 1");
+    }
+    const Size size = {dims[2], dims[3]};
+    if (batch_.value_or(dims[0]) != dims[0]) {
+        return bad_input("the batch has ", dims[0], " images, the engine was built for ", *batch_);
+    }
+    if (size_.value_or(size) != size) {
+        return bad_input("pixels are ", size.height, "x", size.width, ", the engine was built for ", size_->height, "x",
+                         size_->width);
+    }
+    const std::int64_t divisor = rule_.divisor;
+    if (!size_ && (size.height < 1 || size.width < 1 || size.height % divisor != 0 || size.width % divisor != 0)) {
+        return bad_input("pixels are ", size.height, "x", size.width, ", expected multiples of ", divisor);
+    }
+    for (const auto& [name, view, columns] :
+         {std::tuple("size", batch.size, 2), std::tuple("geometry", batch.geometry, 4)}) {
+        const Status fits = expect("run", name, view, DType::f32, {{"N", dims[0]}, columns});
+        if (!fits.ok()) return Status(Code::bad_input, fits.text());
+    }
+    return Status();
 }
 
 }  // namespace graphdet

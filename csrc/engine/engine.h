@@ -1,23 +1,40 @@
-// The inside of graphdet::Engine, for tests that bring their own backend.
+// The inside of graphdet::Engine, for the Python extension and for tests that bring their own backend.
 #pragma once
 
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/executor.h"
 #include "engine/preprocess.h"
+#include "engine/queue.h"
 #include "graphdet/graphdet.hpp"
 
 namespace graphdet {
 
+// A run-time threshold by the name of its graph input, in place of the file's own.
+struct Setting {
+    std::string_view name;
+    double value = 0.0;
+};
+using Settings = std::vector<Setting>;
+
 class Engine::Impl {
   public:
-    static Result<Engine> load(const std::string& path, const LoadOptions& options, const Backends& backends);
+    static Result<std::unique_ptr<Impl>> open(const Artefact& artefact, const LoadOptions& options,
+                                              const Backends& backends);
 
-    Status detect(const ImageView* images, std::size_t count, const Thresholds& thresholds,
-                  std::vector<Detections>& found);
+    // Detects objects in any number of images, a chunk at a time. Allocates nothing once a context and `found` have met
+    // a call as large. May be called on several threads at once.
+    Status detect(const Picture* images, std::size_t count, const Settings& settings, std::vector<Detections>& found);
+
+    // Runs the plan on one prepared batch, whose shapes are checked, and hands out its outputs while they are valid.
+    Status run(const RunInputs& batch, const Settings& settings, const Watch* watch, const Watch& take);
+
+    // Work for the engine's own threads, in the order of submission.
+    [[nodiscard]] Queue& queue() { return queue_; }
 
     std::string detector, target;
     std::vector<std::string> classes;
@@ -27,15 +44,17 @@ class Engine::Impl {
     struct Context {
         std::unique_ptr<Executor::Context> run;
         Buffer pixels, scratch;
-        std::vector<float> size, geometry, thresholds;
-        std::vector<Size> targets;
+        Layout layout;
+        std::vector<float> thresholds;
     };
 
-    Result<std::unique_ptr<Context>> take();
-    void give_back(std::unique_ptr<Context> context);
-    Status set_thresholds(const Thresholds& thresholds, std::vector<float>& values) const;
-    Status detect_chunk(Context& context, const ImageView* images, std::size_t count, Detections* found) const;
-    Status prepare(Context& context, const ImageView* images, std::size_t count, RunInputs& inputs) const;
+    explicit Impl(const LoadOptions& options);
+    template <class Body>
+    Status with_context(const Settings& settings, const Body& body);
+    Result<std::unique_ptr<Context>> take_context();
+    Status set_thresholds(const Settings& settings, std::vector<float>& values) const;
+    Status check_batch(const RunInputs& batch) const;
+    Status detect_chunk(Context& context, const Picture* images, std::size_t count, Detections* found) const;
     void collect(const RunOutputs& out, std::size_t image, Detections& found) const;
 
     std::unique_ptr<Executor> executor_;
@@ -48,6 +67,7 @@ class Engine::Impl {
 
     std::mutex mutex_;  // guards idle_
     std::vector<std::unique_ptr<Context>> idle_;
+    Queue queue_;  // last, so that its threads end first
 };
 
 }  // namespace graphdet

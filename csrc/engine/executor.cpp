@@ -66,7 +66,7 @@ Status check_outputs(const RunOutputs& out, std::int64_t images) {
 }  // namespace
 
 std::size_t Executor::Context::bytes() const {
-    std::size_t bytes = workspace_bytes;
+    std::size_t bytes = arena_bytes + workspace_bytes;
     for (const std::size_t slot : slot_bytes) bytes += slot;
     return bytes;
 }
@@ -81,6 +81,7 @@ Result<std::unique_ptr<Executor>> Executor::open(const Artefact& artefact, const
     GD_CHECK(executor->number_values(artefact.header()));
     GD_CHECK(executor->bind_steps(artefact, backends, threads));
     executor->assign_slots();
+    GD_CHECK(executor->assign_rooms(artefact.header()));
     return executor;
 }
 
@@ -117,6 +118,7 @@ Status Executor::number_values(const Header& header) {
     for (const auto& [key, name] : header.outputs) {
         const auto found = numbers.find(name);
         if (found == numbers.end()) return corrupt("plan output ", key, " is value '", name, "', which nothing makes");
+        all_outputs_.emplace_back(key, found->second);
         const auto* place = std::find(std::begin(kDetectionOutputs), std::end(kDetectionOutputs), key);
         if (place != std::end(kDetectionOutputs)) outputs_[place - std::begin(kDetectionOutputs)] = found->second;
     }
@@ -133,8 +135,6 @@ Status Executor::bind_steps(const Artefact& artefact, const Backends& backends, 
             step.row.attrs.clear();  // they point into the artefact, which may be gone later
             continue;
         }
-        const auto blob = artefact.blob("segment:" + step.row.name);
-        GD_CHECK(blob.status());
         const auto backend = backends.find(target);
         if (backend == backends.end()) {
             return Status(Code::backend_missing, "this build of graphdet has no backend for target '" + target +
@@ -142,15 +142,15 @@ Status Executor::bind_steps(const Artefact& artefact, const Backends& backends, 
         }
         std::vector<std::string> inputs;
         for (const auto& name : step.row.inputs) inputs.push_back(name.value_or(""));
-        auto segment = backend->second({*blob, inputs, step.row.outputs.size(), threads});
+        auto segment = backend->second({artefact, step.row.name, inputs, step.row.outputs.size(), threads});
         GD_CHECK(segment.status());
         step.segment = *std::move(segment);
     }
     return Status();
 }
 
-void Executor::assign_slots() {
-    // The step after which nothing reads a value. Detections are read after the last step.
+// By value, the step after which nothing reads it. Outputs are read after the last step.
+std::vector<std::size_t> Executor::last_uses() const {
     std::vector<std::size_t> last_use(initial_.size(), 0);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
         for (const auto* list : {&steps_[i].inputs, &steps_[i].outputs}) {
@@ -159,8 +159,12 @@ void Executor::assign_slots() {
             }
         }
     }
-    for (const int value : outputs_) last_use[static_cast<std::size_t>(value)] = steps_.size();
+    for (const auto& [key, value] : all_outputs_) last_use[static_cast<std::size_t>(value)] = steps_.size();
+    return last_use;
+}
 
+void Executor::assign_slots() {
+    const std::vector<std::size_t> last_use = last_uses();
     std::vector<std::size_t> busy_until;  // by slot
     for (std::size_t i = 0; i < steps_.size(); ++i) {
         if (!steps_[i].native) continue;
@@ -174,9 +178,42 @@ void Executor::assign_slots() {
     slot_count_ = busy_until.size();
 }
 
+Status Executor::assign_rooms(const Header& header) {
+    struct Placed {
+        const std::string& name;
+        ArenaRow room;
+        std::size_t dies;
+    };
+    const std::vector<std::size_t> last_use = last_uses();
+    std::vector<Placed> placed;
+    for (std::size_t i = 0; i < steps_.size(); ++i) {
+        if (!steps_[i].native) continue;
+        for (std::size_t k = 0; k < steps_[i].outputs.size(); ++k) {
+            const std::string& name = steps_[i].row.outputs[k];
+            const auto found = header.arena.find(name);
+            const ArenaRow room = found == header.arena.end() ? ArenaRow() : found->second;
+            const std::size_t dies = last_use[static_cast<std::size_t>(steps_[i].outputs[k])];
+            steps_[i].rooms.push_back(room);
+            if (room.bytes == 0) continue;
+            for (const Placed& other : placed) {
+                const bool apart =
+                    room.offset + room.bytes <= other.room.offset || other.room.offset + other.room.bytes <= room.offset;
+                if (apart || other.dies < i) continue;
+                return corrupt("the memory plan gives '", name, "' bytes of '", other.name, "', which is still needed");
+            }
+            placed.push_back({name, room, dies});
+            arena_bytes_ = std::max(arena_bytes_, static_cast<std::size_t>(room.offset + room.bytes));
+        }
+    }
+    if (arena_bytes_ > static_cast<std::size_t>(kMaxBytes)) return corrupt("the memory plan asks for too much memory");
+    return Status();
+}
+
 Result<std::unique_ptr<Executor::Context>> Executor::start() const {
     auto context = std::make_unique<Context>();
     context->values = initial_;
+    (void)context->arena.reserve(arena_bytes_);
+    context->arena_bytes = arena_bytes_;
     context->slots.resize(slot_count_);
     context->slot_bytes.resize(slot_count_);
     for (const Step& step : steps_) {
@@ -194,7 +231,7 @@ Result<std::unique_ptr<Executor::Context>> Executor::start() const {
     return context;
 }
 
-Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outputs) const {
+Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outputs, const Watch* watch) const {
     context.values[0] = inputs.pixels;
     context.values[1] = inputs.size;
     context.values[2] = inputs.geometry;
@@ -202,10 +239,29 @@ Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outp
     for (std::size_t i = 0; i < steps_.size(); ++i) {
         const Status done = steps_[i].native ? run_native(context, i) : run_segment(context, i);
         if (!done.ok()) return explained(context, steps_[i], done);
+        if (watch == nullptr) continue;
+        for (std::size_t k = 0; k < steps_[i].outputs.size(); ++k) {
+            GD_CHECK((*watch)(steps_[i].row.outputs[k], context.values[static_cast<std::size_t>(steps_[i].outputs[k])]));
+        }
     }
     const auto output = [&](int place) { return context.values[static_cast<std::size_t>(outputs_[place])]; };
     outputs = {output(0), output(1), output(2), output(3)};
     return check_outputs(outputs, inputs.pixels.dims[0]);
+}
+
+Status Executor::outputs(const Context& context, const Watch& take) const {
+    for (const auto& [key, value] : all_outputs_) GD_CHECK(take(key, context.values[static_cast<std::size_t>(value)]));
+    return Status();
+}
+
+void* Executor::room_for(Context& context, const Step& step, std::size_t output, std::size_t bytes) const {
+    const ArenaRow& room = step.rooms[output];
+    if (room.bytes > 0 && bytes <= static_cast<std::size_t>(room.bytes)) {
+        return static_cast<std::byte*>(context.arena.reserve(arena_bytes_)) + room.offset;
+    }
+    const auto slot = static_cast<std::size_t>(step.slots[output]);
+    context.slot_bytes[slot] = std::max(context.slot_bytes[slot], bytes);
+    return context.slots[slot].reserve(bytes);
 }
 
 Status Executor::run_native(Context& context, std::size_t index) const {
@@ -219,12 +275,9 @@ Status Executor::run_native(Context& context, std::size_t index) const {
     TensorView made[Plan::kMaxOutputs];
     for (std::size_t i = 0; i < count; ++i) {
         GD_CHECK(check_size(plan.outputs[i]));
-        const auto slot = static_cast<std::size_t>(step.slots[i]);
         made[i].dtype = plan.outputs[i].dtype;
         made[i].dims = plan.outputs[i].dims;
-        const std::size_t bytes = made[i].bytes();
-        made[i].data = context.slots[slot].reserve(bytes);
-        context.slot_bytes[slot] = std::max(context.slot_bytes[slot], bytes);
+        made[i].data = room_for(context, step, i, made[i].bytes());
     }
     context.workspace_bytes = std::max(context.workspace_bytes, plan.workspace);
     GD_CHECK(call.launch(made, context.workspace.workspace(plan.workspace)));

@@ -1,9 +1,12 @@
 // Runs a plan: segments by their backend, native steps by the kernels, between buffers that are kept.
 //
-// Everything about names is settled at open: values are numbered, and native results get slots, which values that are
-// never alive together share. A run only fills views.
+// Everything about names is settled at open: values are numbered, and results of native steps get a place in the arena
+// that the file's memory plan lays out. A value that is larger than planned, as in a batch of another size, and one that
+// the plan lacks, get a slot, which values that are never alive together share. A run only fills views; results of
+// segments stay in the backend's memory.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,6 +26,9 @@ struct RunInputs {
     TensorView geometry;  // f32[N 4]
     const float* thresholds = nullptr;
 };
+
+// Told of each value that a step makes, while it is valid; a failure ends the run.
+using Watch = std::function<Status(const std::string& name, const TensorView& value)>;
 
 // Detections of one run, padded: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N] in 0..K.
 struct RunOutputs {
@@ -44,6 +50,8 @@ class Executor {
         std::vector<std::unique_ptr<NativeCall>> natives;   // by step; null for segments
         std::vector<Operands> operands;                     // by step; point into `values`
         std::vector<TensorView> segment_inputs;
+        Buffer arena;
+        std::size_t arena_bytes = 0;
         std::vector<Buffer> slots;
         std::vector<std::size_t> slot_bytes;
         Buffer workspace;
@@ -58,21 +66,28 @@ class Executor {
 
     // Views of the context's memory: valid until its next run. May be called on several threads with a context each.
     // Fails with internal, naming the step and the line that declared it.
-    Status run(Context& context, const RunInputs& inputs, RunOutputs& outputs) const;
+    Status run(Context& context, const RunInputs& inputs, RunOutputs& outputs, const Watch* watch = nullptr) const;
+
+    // All outputs of the plan by name, of the context's latest run.
+    Status outputs(const Context& context, const Watch& take) const;
 
   private:
     struct Step {
         StepRow row;
         std::vector<int> inputs;  // value numbers; -1: absent
         std::vector<int> outputs;
-        std::vector<int> slots;  // of the outputs of a native step
+        std::vector<int> slots;      // of the outputs of a native step
+        std::vector<ArenaRow> rooms;  // of the same; without bytes where the memory plan lacks the value
         std::unique_ptr<Segment> segment;
         std::unique_ptr<NativeCall> native;
     };
 
     Status number_values(const Header& header);
     Status bind_steps(const Artefact& artefact, const Backends& backends, int threads);
+    [[nodiscard]] std::vector<std::size_t> last_uses() const;
     void assign_slots();
+    Status assign_rooms(const Header& header);
+    [[nodiscard]] void* room_for(Context& context, const Step& step, std::size_t output, std::size_t bytes) const;
     Status run_native(Context& context, std::size_t index) const;
     Status run_segment(Context& context, std::size_t index) const;
     [[nodiscard]] Status explained(const Context& context, const Step& step, const Status& failure) const;
@@ -82,6 +97,8 @@ class Executor {
     std::vector<Step> steps_;
     std::size_t thresholds_ = 0;
     std::size_t slot_count_ = 0;
+    std::size_t arena_bytes_ = 0;
+    std::vector<std::pair<std::string, int>> all_outputs_;
     int outputs_[4] = {};  // value numbers, in the order of `kDetectionOutputs`
 };
 

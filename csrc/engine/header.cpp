@@ -16,6 +16,7 @@ using json::Value;
 constexpr std::int64_t kSideLimit = std::int64_t{1} << 15;  // pixels of one image side
 constexpr std::int64_t kBatchLimit = std::int64_t{1} << 12;
 constexpr std::int64_t kIntLimit = std::int64_t{1} << 62;
+constexpr std::int64_t kArenaAlign = 64;
 constexpr std::size_t kShown = 60;  // characters of a wrong value that a message repeats
 constexpr const char* kPreprocessFields[] = {"order", "mean", "std", "size", "fit", "pad", "divisor"};
 
@@ -175,13 +176,22 @@ StepRow read_step(const Field& field) {
     return step;
 }
 
+void read_memory(const Field& memory, Header& header) {
+    header.arena_bytes = memory["bytes"].integer(0, kIntLimit);
+    for (const auto& [name, row] : memory["buffers"].members()) {
+        ArenaRow& room = header.arena[name];
+        room.bytes = row["bytes"].integer(0, header.arena_bytes);
+        room.offset = row["offset"].integer(0, header.arena_bytes - room.bytes);
+        if (room.offset % kArenaAlign != 0) row["offset"].wrong("a multiple of 64");
+    }
+}
+
 void read_plan(const Field& plan, Header& header) {
     for (const Field& step : plan["steps"].items()) header.steps.push_back(read_step(step));
     const Field outputs = plan["outputs"];
     for (const char* key : kDetectionOutputs) (void)outputs[key];
     for (const auto& [key, item] : outputs.members()) header.outputs.emplace_back(key, item.name());
-    (void)plan["memory"]["bytes"].integer(0, kIntLimit);
-    (void)plan["memory"]["buffers"].members();
+    read_memory(plan["memory"], header);
 }
 
 bool is_digest(const std::string& text) {

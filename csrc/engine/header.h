@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +46,12 @@ struct StepRow {
     std::string line;                                        // that declared the op
 };
 
+// Where the memory plan puts a value: bytes from the start of the arena.
+struct ArenaRow {
+    std::int64_t offset = 0;
+    std::int64_t bytes = 0;
+};
+
 struct BlobRow {
     std::string name;
     std::uint64_t offset = 0;  // from the start of the data area
@@ -63,6 +70,8 @@ struct Header {
     std::vector<std::pair<std::string, float>> thresholds;
     std::vector<StepRow> steps;
     std::vector<std::pair<std::string, std::string>> outputs;  // plan output -> value name
+    std::int64_t arena_bytes = 0;
+    std::map<std::string, ArenaRow> arena;  // by value name; values that are not in it get memory of their own
     std::vector<BlobRow> blobs;
     std::unique_ptr<json::Document> document;
 };

@@ -1,30 +1,46 @@
-// Images of any size -> network input, bit for bit as graphdet/runtime/preprocess.py: scale as cv2.resize does
-// (bilinear, uint8), normalise, place at the top left, pad.
+// Images of any size -> network input, for the engine and for Python alike: scale as cv2.resize does (bilinear, uint8),
+// normalise, place at the top left, pad.
 #pragma once
+
+#include <vector>
 
 #include "core/status.h"
 #include "engine/buffer.h"
 #include "engine/header.h"
 #include "graphdet/graphdet.hpp"
+#include "ops/preprocess/preprocess.h"
 
 namespace graphdet {
 
-// Fails with bad_image unless the view describes pixels. `number` is the image's place in the caller's list.
-Status check_image(const ImageView& image, std::size_t number);
+// An image where it lies, with any strides, and the order of its colour channels.
+struct Picture {
+    Pixels pixels;
+    bool rgb = false;
+};
 
-// The size to which an image of `shape` is scaled: inside `fixed`, or inside the rule's own size.
+// Fails with bad_image unless the view describes pixels. `number` is the image's place in the caller's list.
+Status picture_of(const ImageView& image, std::size_t number, Picture& picture);
+
+// The size to which an image of `shape` is scaled, at least 1 x 1: letterbox, the largest inside `fixed`, or inside the
+// rule's own size, rounded down (the rule of the YOLOX authors); short_side, the longer side at most the larger number
+// of the rule's size and the shorter side at most the smaller one, rounded to nearest (mmdet's rule), and inside `fixed`.
 [[nodiscard]] Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<Size>& fixed);
 
-// Scale factors (x, y) by which boxes return to the image.
-[[nodiscard]] std::array<float, 2> scales(const Size& shape, const Size& target, const PreprocessRule& rule,
-                                          const std::optional<Size>& fixed);
+// Where the images of a batch go: targets, the canvas that holds them all, and the graph inputs `size` f32[N 2] and
+// `geometry` f32[N 4]. Kept between batches, it allocates for the largest alone.
+struct Layout {
+    std::vector<Size> targets;
+    Size canvas;
+    std::vector<float> size, geometry;
+};
 
-// A side, rounded up to a multiple of the rule's divisor.
-[[nodiscard]] std::int64_t rounded_up(std::int64_t side, const PreprocessRule& rule);
+// `fixed` is the size of the network input; without it the canvas is the smallest multiple of the rule's divisor. A
+// batch of `filled` >= `count` images repeats the last one.
+void lay_out(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,
+             const std::optional<Size>& fixed, Layout& layout);
 
-// Writes the image, scaled to `target` and normalised, into the top left of out f32[3 canvas.height canvas.width], and
-// the rule's pad value around it. Target and canvas are at least 1 x 1. Fails when the target does not fit.
-Status place(const ImageView& image, const PreprocessRule& rule, const Size& target, const Size& canvas,
-             Buffer& scratch, float* out);
+// Writes the batch that was laid out: out f32[filled 3 canvas.height canvas.width].
+Status place(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,
+             const Layout& layout, Buffer& scratch, float* out);
 
 }  // namespace graphdet

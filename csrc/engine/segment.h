@@ -9,6 +9,7 @@
 
 #include "core/status.h"
 #include "core/tensor.h"
+#include "engine/artefact.h"
 
 namespace graphdet {
 
@@ -30,10 +31,14 @@ class Segment {
 };
 
 struct SegmentRequest {
-    const std::string& model;                // content of the blob
+    const Artefact& artefact;
+    const std::string& name;                 // of the segment
     const std::vector<std::string>& inputs;  // names, in the order of the operands
     std::size_t outputs = 0;                 // how many the plan expects
     int threads = 0;                         // 0: the backend's choice
+
+    // What the backend is to load. Fails with corrupt_artefact when the artefact does not have it.
+    [[nodiscard]] Result<std::string> model() const { return artefact.blob("segment:" + name); }
 };
 
 // Fails with corrupt_artefact when the backend refuses the model, precision_mismatch when it would compute in another

@@ -10,7 +10,9 @@ namespace graphdet {
 
 namespace {
 
-using Ports = std::vector<ov::Output<const ov::Node>>;
+using Port = ov::Output<const ov::Node>;
+using Ports = std::vector<Port>;
+using Inputs = std::vector<std::pair<std::size_t, Port>>;  // with the number of the operand
 
 ov::element::Type type_of(DType dtype) {
     switch (dtype) {
@@ -41,12 +43,12 @@ Status view_of(ov::Tensor tensor, TensorView& view) {
 
 class OpenVinoRun final : public SegmentRun {
   public:
-    OpenVinoRun(ov::InferRequest request, const Ports& inputs, const Ports& outputs)
+    OpenVinoRun(ov::InferRequest request, const Inputs& inputs, const Ports& outputs)
         : request_(std::move(request)), inputs_(inputs), outputs_(outputs) {}
 
     Status run(const TensorView* inputs, TensorView* outputs) override {
         return guarded([&] {
-            for (std::size_t i = 0; i < inputs_.size(); ++i) request_.set_tensor(inputs_[i], wrapped(inputs[i]));
+            for (const auto& [operand, port] : inputs_) request_.set_tensor(port, wrapped(inputs[operand]));
             request_.infer();
             for (std::size_t i = 0; i < outputs_.size(); ++i) {
                 GD_CHECK(view_of(request_.get_tensor(outputs_[i]), outputs[i]));
@@ -57,12 +59,13 @@ class OpenVinoRun final : public SegmentRun {
 
   private:
     ov::InferRequest request_;
-    const Ports &inputs_, &outputs_;  // of the segment, which outlives its runs
+    const Inputs& inputs_;  // of the segment, which outlives its runs
+    const Ports& outputs_;
 };
 
 class OpenVinoSegment final : public Segment {
   public:
-    OpenVinoSegment(ov::CompiledModel model, Ports inputs)
+    OpenVinoSegment(ov::CompiledModel model, Inputs inputs)
         : model_(std::move(model)), inputs_(std::move(inputs)), outputs_(model_.outputs()) {}
 
     [[nodiscard]] Result<std::unique_ptr<SegmentRun>> start() const override {
@@ -75,19 +78,20 @@ class OpenVinoSegment final : public Segment {
   private:
     // `create_infer_request` makes a request of its own for each caller, though it is not declared const.
     mutable ov::CompiledModel model_;
-    Ports inputs_, outputs_;
+    Inputs inputs_;
+    Ports outputs_;
 };
 
-// The model's inputs in the order of the operands: each is given exactly once.
-Status order_inputs(const ov::CompiledModel& model, const std::vector<std::string>& names, Ports& inputs) {
-    for (const std::string& name : names) {
-        for (const auto& port : model.inputs()) {
-            if (port.get_names().count(name) > 0) inputs.push_back(port);
+// Every input of the model with the operand of its name. OpenVINO drops inputs that nothing reads, so an operand may be
+// left over.
+Status match_inputs(const ov::CompiledModel& model, const std::vector<std::string>& names, Inputs& inputs) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        for (const Port& port : model.inputs()) {
+            if (port.get_names().count(names[i]) > 0) inputs.emplace_back(i, port);
         }
     }
-    const bool fits = inputs.size() == names.size() && inputs.size() == model.inputs().size();
-    return require(fits, "the segment has ", model.inputs().size(), " inputs, of which ", inputs.size(),
-                   " have the name of an operand; the plan gives ", names.size());
+    return require(inputs.size() == model.inputs().size(), "the segment has ", model.inputs().size(),
+                   " inputs, of which ", inputs.size(), " have the name of an operand");
 }
 
 Status check_outputs(const ov::CompiledModel& model, std::size_t expected) {
@@ -102,19 +106,19 @@ Status check_outputs(const ov::CompiledModel& model, std::size_t expected) {
     return Status();
 }
 
-Result<std::unique_ptr<Segment>> compile(const SegmentRequest& request) {
+Result<std::unique_ptr<Segment>> compile(const std::string& content, const SegmentRequest& request) {
     ov::Core core;
     ov::AnyMap options = {ov::hint::inference_precision(ov::element::f32),
                           ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY)};
     if (request.threads > 0) options.insert(ov::inference_num_threads(request.threads));
-    ov::CompiledModel model = core.compile_model(core.read_model(request.model, ov::Tensor()), "CPU", options);
+    ov::CompiledModel model = core.compile_model(core.read_model(content, ov::Tensor()), "CPU", options);
     const auto achieved = model.get_property(ov::hint::inference_precision);
     if (achieved != ov::element::f32) {
         return Status(Code::precision_mismatch,
                       "openvino compiled the segment in " + achieved.get_type_name() + ", f32 was requested");
     }
-    Ports inputs;
-    GD_CHECK(order_inputs(model, request.inputs, inputs));
+    Inputs inputs;
+    GD_CHECK(match_inputs(model, request.inputs, inputs));
     GD_CHECK(check_outputs(model, request.outputs));
     return std::unique_ptr<Segment>(std::make_unique<OpenVinoSegment>(std::move(model), std::move(inputs)));
 }
@@ -122,8 +126,10 @@ Result<std::unique_ptr<Segment>> compile(const SegmentRequest& request) {
 }  // namespace
 
 Result<std::unique_ptr<Segment>> open_openvino(const SegmentRequest& request) {
-    GD_CHECK(refuse_external_data(request.model));
-    auto segment = guarded([&] { return compile(request); });
+    const auto content = request.model();
+    GD_CHECK(content.status());
+    GD_CHECK(refuse_external_data(*content));
+    auto segment = guarded([&] { return compile(*content, request); });
     if (segment.ok() || segment.status().code() != Code::internal) return segment;
     return Status(Code::corrupt_artefact, "openvino refuses the segment: " + segment.status().text());
 }

@@ -23,7 +23,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
     const std::string header(reinterpret_cast<const char*>(data), size);
     tests::write(path, tests::pack(header, {{"segment:dense0", "model"}, {"constants", constants}}));
-    const auto engine = Engine::Impl::load(path, {}, tests::fake_backends());
+    const auto engine = tests::load(path);
     if (!engine) return 0;
     const auto found = engine->detect(ImageView{pixels, 12, 9});
     if (!found.ok() && found.status().text().empty()) std::abort();

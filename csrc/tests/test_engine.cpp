@@ -15,7 +15,7 @@ Result<Engine> engine_of(const Changes& changes = {},
                          const Blobs& blobs = {{"graph", "tiny"}, {"segment:dense0", "model"}}) {
     const Folder folder;
     write(folder.file("a.gdet"), tiny_file(changes, blobs));
-    return Engine::Impl::load(folder.file("a.gdet"), {}, fake_backends());
+    return load(folder.file("a.gdet"));
 }
 
 // A dark image whose upper half has the value `peak`.
@@ -88,9 +88,6 @@ GD_TEST(engine_thresholds_and_options) {
     CHECK_FAILS(engine->detect(photo.view(), {1.5F, std::nullopt}).status(), Code::bad_input, "score_threshold is 1.5");
     CHECK_FAILS(engine->detect(photo.view(), {std::nullopt, std::numeric_limits<float>::quiet_NaN()}).status(),
                 Code::bad_input, "iou_threshold");
-    LoadOptions options;
-    options.chunk = 0;
-    CHECK_FAILS(Engine::load("absent.gdet", options).status(), Code::bad_input, "chunk");
     CHECK_FAILS(Engine::load("absent.gdet").status(), Code::missing_file, "absent.gdet");
 }
 
@@ -187,35 +184,6 @@ GD_TEST(engine_takes_constants) {
     CHECK(engine.ok());
     const auto found = engine ? engine->detect(Photo(64, 64).view()) : Result<Detections>(engine.status());
     CHECK(found.ok() && found->objects.empty());  // outside the image
-}
-
-GD_TEST(executor_does_not_allocate_after_warm_up) {
-    const Folder folder;
-    write(folder.file("a.gdet"), tiny_file());
-    const auto artefact = Artefact::read(folder.file("a.gdet"));
-    CHECK(artefact.ok());
-    const auto executor = Executor::open(*artefact, fake_backends(), 0);
-    CHECK(executor.ok());
-    auto context = (*executor)->start();
-    CHECK(context.ok());
-    std::vector<float> pixels(2 * 3 * 64 * 64, 0.5F);
-    float size[] = {64, 64, 32, 64}, geometry[] = {1, 1, 0, 0, 1, 1, 0, 0}, thresholds[] = {0.1F, 0.5F};
-    const auto run = [&](std::int64_t images) {
-        RunInputs inputs;
-        RunOutputs outputs;
-        inputs.pixels = {pixels.data(), DType::f32, {images, 3, 64, 64}};
-        inputs.size = {size, DType::f32, {images, 2}};
-        inputs.geometry = {geometry, DType::f32, {images, 4}};
-        inputs.thresholds = thresholds;
-        CHECK((*executor)->run(**context, inputs, outputs).ok());
-        CHECK(outputs.count.i64()[0] == 2);
-    };
-    run(2);
-    const std::int64_t before = allocations();
-    const std::size_t bytes = (*context)->bytes();
-    for (int i = 0; i < 10; ++i) run(1 + i % 2);
-    CHECK(allocations() == before);
-    CHECK((*context)->bytes() == bytes && bytes > 0);
 }
 
 GD_TEST(engine_is_the_same_on_eight_threads) {

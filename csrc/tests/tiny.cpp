@@ -133,9 +133,19 @@ std::string safetensors(const std::string& name, const std::string& shape, const
 
 Backends fake_backends() {
     return {{"openvino", [](const SegmentRequest& request) -> Result<std::unique_ptr<Segment>> {
-                 if (request.model != "model") return Status(Code::corrupt_artefact, "not the model");
+                 const auto model = request.model();
+                 GD_CHECK(model.status());
+                 if (*model != "model") return Status(Code::corrupt_artefact, "not the model");
                  return std::unique_ptr<Segment>(std::make_unique<FakeSegment>());
              }}};
+}
+
+Result<Engine> load(const std::string& path, const LoadOptions& options) {
+    const auto artefact = Artefact::read(path);
+    GD_CHECK(artefact.status());
+    auto impl = Engine::Impl::open(*artefact, options, fake_backends());
+    GD_CHECK(impl.status());
+    return Engine(*std::move(impl));
 }
 
 }  // namespace graphdet::tests

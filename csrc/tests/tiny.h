@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-#include "engine/segment.h"
+#include "engine/engine.h"
 
 namespace graphdet::tests {
 
@@ -39,5 +39,8 @@ std::string safetensors(const std::string& name, const std::string& shape, const
 
 // Target "openvino": pixels f32[N 3 H W], size f32[N 2] -> boxes f32[N 3 4], scores f32[N 3], labels i64[N 3].
 Backends fake_backends();
+
+// An engine of a file on that backend.
+Result<Engine> load(const std::string& path, const LoadOptions& options = {});
 
 }  // namespace graphdet::tests

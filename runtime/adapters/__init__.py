@@ -15,10 +15,17 @@ from graphdet.records import Array
 
 
 class Segment(Protocol):
-    """A compiled part of a network, ready to run."""
+    """A compiled part of a network, ready to run: one run at a time."""
 
     def run(self, inputs: dict[str, Array]) -> list[Array]:
-        """Outputs in the segment's own order. The arrays may be written to by the next run: copy what must stay."""
+        """Outputs in the segment's own order. The arrays may be written to by the next run: copy what must stay.
+
+        Inputs are only valid during the call.
+        """
+        ...
+
+    def clone(self) -> Segment:
+        """The same network for another thread; itself where runs do not disturb each other."""
         ...
 
 

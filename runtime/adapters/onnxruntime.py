@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnxruntime as ort
 
 from graphdet.records import Array
-from graphdet.runtime.adapters.external import refuse_external_data
+from graphdet.runtime.kernels import kernels
 
 
 class OnnxRuntimeSegment:
@@ -18,10 +18,14 @@ class OnnxRuntimeSegment:
         """Run the model on arrays by input name."""
         return list(self._session.run(None, inputs))
 
+    def clone(self) -> OnnxRuntimeSegment:
+        """Itself: a session may run on several threads."""
+        return self
+
 
 def open_segment(blob: bytes, *, threads: int | None = None) -> OnnxRuntimeSegment:
     """Open ONNX model bytes; ONNX Runtime computes in the model's own types, so precision is what the model says."""
-    refuse_external_data(blob)
+    kernels().refuse_external_data(blob)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, not printed
     if threads is not None:

@@ -6,13 +6,14 @@ import openvino as ov
 
 from graphdet.errors import PrecisionMismatch
 from graphdet.records import Array
-from graphdet.runtime.adapters.external import refuse_external_data
+from graphdet.runtime.kernels import kernels
 
 
 class OpenVinoSegment:
     """One compiled model and one inference request, whose output memory is used again by the next run."""
 
     def __init__(self, model: ov.CompiledModel) -> None:
+        self._model = model
         self._request = model.create_infer_request()
         self._count = len(model.outputs)
         self._names = {name for port in model.inputs for name in port.get_names()}
@@ -23,6 +24,10 @@ class OpenVinoSegment:
         result = self._request.infer(kept, share_inputs=True, share_outputs=True)
         return [result[i] for i in range(self._count)]
 
+    def clone(self) -> OpenVinoSegment:
+        """Another request of the same model."""
+        return OpenVinoSegment(self._model)
+
 
 def open_segment(blob: bytes, *, threads: int | None = None) -> OpenVinoSegment:
     """Compile ONNX model bytes for one stream with least delay.
@@ -30,7 +35,7 @@ def open_segment(blob: bytes, *, threads: int | None = None) -> OpenVinoSegment:
     Raises:
         PrecisionMismatch: the compiled model computes in another precision than float32.
     """
-    refuse_external_data(blob)
+    kernels().refuse_external_data(blob)
     core = ov.Core()
     options: dict[str, object] = {"INFERENCE_PRECISION_HINT": ov.Type.f32, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:

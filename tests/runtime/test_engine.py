@@ -31,7 +31,6 @@ from graphdet.records import Array, Preprocess
 from graphdet.runtime import Artefact, Engine, load, write_artefact
 from graphdet.runtime import kernels as kernels_module
 from graphdet.runtime.adapters import ADAPTERS, Adapter, open_segment
-from graphdet.runtime.adapters.external import refuse_external_data
 from graphdet.runtime.artefact import pack_arrays
 from graphdet.runtime.header import Input, NativeStep
 from graphdet.runtime.preprocess import prepare
@@ -174,7 +173,7 @@ def test_raw_segment_outputs_survive_later_runs(target: str) -> None:
         (Input(), (1, 3, 65, 64), "multiples of 32"),
         (Input(), (1, 3, 0, 64), "multiples of 32"),
         (Input(), (0, 3, 64, 64), "N at least 1"),
-        (Input(), (1, 4, 64, 64), "pixels has shape"),
+        (Input(), (1, 4, 64, 64), "pixels is f32"),
     ],
 )
 def test_run_checks_shapes(built: Input, shape: tuple[int, ...], words: str) -> None:
@@ -186,7 +185,7 @@ def test_run_checks_shapes(built: Input, shape: tuple[int, ...], words: str) -> 
 def test_run_checks_the_other_inputs() -> None:
     engine, pixels = Engine(artefact()), np.zeros((1, 3, 32, 32), np.float32)
     size, geometry = np.ones((1, 2), np.float32), np.ones((1, 4), np.float32)
-    with pytest.raises(BadInput, match="size has shape"):
+    with pytest.raises(BadInput, match="size is f32"):
         engine.run(pixels, np.ones((2, 2), np.float32), geometry)
     with pytest.raises(BadInput, match="geometry has dtype float64"):
         engine.run(pixels, size, geometry.astype(np.float64))
@@ -210,22 +209,21 @@ def test_info_is_json_ready() -> None:
     assert facts["blobs"]["graph"] == 4
 
 
-def test_failing_step_names_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_step_names_its_line() -> None:
     engine = Engine(artefact(plan=replace(plan(), steps=(*plan().steps[:2], _broken()))))
-    with pytest.raises(InternalError, match=r"to_image failed on float32\[1, 3, 4\], none") as caught:
+    with pytest.raises(InternalError, match=r"to_image failed on f32\[1 3 4\], f32\[1 2\]: .*\(zoo/tiny.py:9\)"):
         engine(photo(8, 8))
-    assert "zoo/tiny.py:9" in str(caught.value)
 
 
 def _broken() -> NativeStep:
-    return NativeStep("to_image", ("v3", None), ("v7",), line="zoo/tiny.py:9")
+    return NativeStep("to_image", ("v3", "size"), ("v7",), line="zoo/tiny.py:9")
 
 
 def test_unknown_native_op() -> None:
     steps = (*plan().steps[:2], NativeStep("to_imago", ("v3", "geometry"), ("v7",)))
     with pytest.raises(FutureArtefact, match="to_imago") as caught:
         Engine(artefact(plan=replace(plan(), steps=steps)))
-    assert "to_image" in caught.value.help
+    assert caught.value.help == "upgrade graphdet"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +241,7 @@ def test_plans_that_do_not_fit_together(steps: tuple[Any, ...], words: str) -> N
 
 def test_outputs_of_wrong_shapes() -> None:
     outputs = {**plan().outputs, "boxes": "v4"}
-    with pytest.raises(InternalError, match=r"'boxes': \[1, 3\]"):
+    with pytest.raises(InternalError, match=r"output boxes is f32\[1 3\]"):
         Engine(artefact(plan=replace(plan(), outputs=outputs)))(photo(8, 8))
 
 
@@ -278,7 +276,7 @@ def test_segments_must_not_read_other_files(target: str, nested: bool, tmp_path:
 @given(st.binary(max_size=60))
 def test_any_segment_bytes(data: bytes) -> None:
     with contextlib.suppress(ValueError):  # anything else fails the test
-        refuse_external_data(data)
+        kernels_module.kernels().refuse_external_data(data)
 
 
 def test_missing_backend(monkeypatch: pytest.MonkeyPatch) -> None:

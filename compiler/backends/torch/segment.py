@@ -23,6 +23,10 @@ class TorchSegment:
             found = self.module(**{k: torch.from_numpy(v) for k, v in inputs.items()})
         return [found[name].numpy() for name in self.outputs]
 
+    def clone(self) -> TorchSegment:
+        """Itself: a module in evaluation mode may run on several threads."""
+        return self
+
 
 def open_segment(blob: bytes, *, threads: int | None = None) -> TorchSegment:
     """Parse the graph and build its module.

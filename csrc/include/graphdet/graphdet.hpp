@@ -14,6 +14,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -62,6 +63,8 @@ struct Detections {
 struct LoadOptions {
     int threads = 0;  // CPU threads of the network; 0 leaves the number to the backend
     int chunk = 8;    // images run at once where the file's batch is dynamic; >= 1
+    int workers = 1;  // threads that do submitted work; >= 1
+    int queue = 32;   // submissions that may wait beside those that run; >= 1
 };
 
 // Run-time thresholds, 0..1, in place of the file's own. One that the file does not have is an error.
@@ -90,6 +93,16 @@ class GRAPHDET_API Engine {
 
     // The same for one image.
     Result<Detections> detect(const ImageView& image, const Thresholds& thresholds = {}) const;
+
+    // The same on the engine's own threads: returns when the work is in the queue, which it waits for while the queue is
+    // full. The pixels must stay as they are until the future is ready. Every failure comes with the future, also
+    // engine_closed, for work that was not begun when the engine was closed or destroyed.
+    std::future<Result<std::vector<Detections>>> submit(const ImageView* images, std::size_t count,
+                                                        const Thresholds& thresholds = {}) const;
+
+    // Ends `submit`: waiting work fails with engine_closed, and the call returns when running work is done. `detect`
+    // goes on working. The destructor does the same first.
+    void close() const;
 
     // Class names by label.
     [[nodiscard]] const std::vector<std::string>& classes() const;

@@ -66,6 +66,24 @@ typedef struct gd_result gd_result;
 /* `images` may be null when count is 0. score, iou: 0..1 or GD_DEFAULT. `*out` is null on failure. */
 GRAPHDET_C_API gd_status gd_engine_detect(const gd_engine* engine, const gd_image* images, size_t count, float score,
                                           float iou, gd_result** out);
+
+/* --- detection on the engine's own threads */
+typedef struct gd_job gd_job;
+
+/* As gd_engine_detect, but returns when the work is in the engine's queue, which it waits for while the queue is full.
+ * The pixels must stay as they are until the job is done. Every failure comes with gd_job_wait. */
+GRAPHDET_C_API gd_status gd_engine_submit(const gd_engine* engine, const gd_image* images, size_t count, float score,
+                                          float iou, gd_job** out);
+/* Whether gd_job_wait would return at once: 1 or 0. */
+GRAPHDET_C_API int32_t gd_job_done(const gd_job* job);
+/* Waits for the job and hands out its result; once. `*out` is null on failure. */
+GRAPHDET_C_API gd_status gd_job_wait(gd_job* job, gd_result** out);
+/* Forgets the job, which is done nonetheless; null is allowed. */
+GRAPHDET_C_API void gd_job_free(gd_job* job);
+/* Work that waits fails with 412; returns when running work is done. gd_engine_free does the same first. */
+GRAPHDET_C_API void gd_engine_close(const gd_engine* engine);
+
+/* --- results */
 GRAPHDET_C_API void gd_result_free(gd_result* result); /* null is allowed */
 GRAPHDET_C_API size_t gd_result_images(const gd_result* result);
 /* Objects of one image, best first, `*count` of them; valid as long as the result. Null when there are none. */

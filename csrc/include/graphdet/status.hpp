@@ -18,6 +18,7 @@ enum class Code {
     corrupt_artefact = 403,    // a checksum, size, offset or field is wrong
     bad_image = 410,           // no pixels, or an unknown number of channels
     bad_input = 411,           // a threshold or an option lies outside its range
+    engine_closed = 412,       // submitted work was not begun before the engine was closed
     missing_file = 520,        // there is no such file, or it cannot be opened
     internal = 900,            // a step of the plan failed
     out_of_memory = 901,       // the request needs more memory than there is

@@ -1,0 +1,186 @@
+// The engine for graphdet/runtime/engine.py, which adds the types and opens image files.
+#include "engine/engine.h"
+
+#include <map>
+
+#include "bindings/pictures.h"
+#include "bindings/segment.h"
+#include "engine/guard.h"
+
+namespace graphdet::bindings {
+
+namespace {
+
+using Given = std::map<std::string, double>;
+
+Settings settings_of(const Given& given) {
+    Settings settings;
+    for (const auto& [name, value] : given) settings.push_back({name, value});
+    return settings;
+}
+
+// (boxes f32[K 4], scores f32[K], labels i64[K], (height, width)) of each image.
+py::list arrays_of(const std::vector<Detections>& found) {
+    py::list images;
+    for (const Detections& image : found) {
+        const auto count = static_cast<py::ssize_t>(image.objects.size());
+        py::array_t<float> boxes({count, py::ssize_t{4}}), scores(count);
+        py::array_t<std::int64_t> labels(count);
+        float *box = boxes.mutable_data(), *score = scores.mutable_data();
+        std::int64_t* label = labels.mutable_data();
+        for (const Detection& one : image.objects) {
+            box = std::copy(one.box.begin(), one.box.end(), box);
+            *score++ = one.score, *label++ = one.label;
+        }
+        images.append(py::make_tuple(boxes, scores, labels, py::make_tuple(image.height, image.width)));
+    }
+    return images;
+}
+
+// A call of the engine without the GIL.
+template <class Body>
+void unlocked(const Body& body) {
+    Status status;
+    {
+        const py::gil_scoped_release released;
+        status = guarded(body);
+    }
+    raise_failure(status);
+}
+
+class PyEngine {
+  public:
+    PyEngine(const std::string& header, const std::string& constants, const py::function& open, int threads, int chunk,
+             int workers, int queue) {
+        auto artefact = Artefact::of(header, constants.empty()
+                                                 ? std::map<std::string, std::string>()
+                                                 : std::map<std::string, std::string>{{"constants", constants}});
+        raise_failure(artefact.status());
+        auto impl = guarded([&] {
+            return Engine::Impl::open(*artefact, {threads, chunk, workers, queue},
+                                      python_backends(artefact->header().target, open));
+        });
+        raise_failure(impl.status());
+        impl_ = *std::move(impl);
+    }
+    PyEngine(const PyEngine&) = delete;
+    PyEngine& operator=(const PyEngine&) = delete;
+    ~PyEngine() { close(); }
+
+    py::list detect(const py::list& images, const Given& given) {
+        const std::vector<Picture> pictures = pictures_of(images);
+        const Settings settings = settings_of(given);
+        std::vector<Detections> found;
+        unlocked([&] { return impl_->detect(pictures.data(), pictures.size(), settings, found); });
+        return arrays_of(found);
+    }
+
+    py::dict run(const py::object& pixels, const py::object& size, const py::object& geometry, const Given& given,
+                 const py::object& watch) {
+        const Operand p = operand("run", "pixels", pixels), s = operand("run", "size", size),
+                      g = operand("run", "geometry", geometry);
+        const Settings settings = settings_of(given);
+        const Watch see = [&](const std::string& name, const TensorView& value) {
+            const py::gil_scoped_acquire locked;
+            return kept([&] {
+                watch(name, borrowed(value));
+                return Status();
+            });
+        };
+        py::dict outputs;
+        const Watch take = [&](const std::string& name, const TensorView& value) {
+            const py::gil_scoped_acquire locked;
+            return kept([&] {
+                outputs[py::str(name)] = borrowed(value).attr("copy")();
+                return Status();
+            });
+        };
+        RunInputs batch;
+        batch.pixels = p.view, batch.size = s.view, batch.geometry = g.view;
+        unlocked([&] { return impl_->run(batch, settings, watch.is_none() ? nullptr : &see, take); });
+        return outputs;
+    }
+
+    // Settles `future` from a thread of the queue: with `convert(what detect gives)`, an exception, or as cancelled.
+    void submit(const py::list& images, const Given& given, const py::object& future, const py::object& convert) {
+        struct Held {
+            py::object images, future, convert;
+            Given given;
+            std::vector<Picture> pictures;
+            ~Held() {
+                const py::gil_scoped_acquire locked;
+                images = future = convert = py::object();
+            }
+        };
+        // Not as a member of the job itself: std::function copies, and references are counted under the GIL alone.
+        const auto held = std::make_shared<Held>();
+        held->images = images, held->future = future, held->convert = convert, held->given = given;
+        held->pictures = pictures_of(images);
+        Queue::Job job = [held, impl = impl_.get()](bool go) {
+            const py::gil_scoped_acquire locked;
+            settle(*impl, held->pictures, held->given, held->future, held->convert, go);
+        };
+        for (;;) {
+            Result<bool> taken = false;
+            {
+                const py::gil_scoped_release released;
+                taken = impl_->queue().push_within(job, std::chrono::milliseconds(50));
+            }
+            raise_failure(taken.status());
+            if (*taken) return;
+            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+        }
+    }
+
+    void close() {
+        const py::gil_scoped_release released;
+        if (impl_) impl_->queue().close();
+    }
+
+  private:
+    static void settle(Engine::Impl& impl, const std::vector<Picture>& pictures, const Given& given,
+                       const py::object& future, const py::object& convert, bool go) {
+        const Status told = guarded([&] {
+            if (!go) (void)future.attr("cancel")();
+            if (!py::cast<bool>(future.attr("set_running_or_notify_cancel")())) return Status();
+            std::vector<Detections> found;
+            py::object result;
+            Status status;
+            {
+                const py::gil_scoped_release released;
+                status =
+                    guarded([&] { return impl.detect(pictures.data(), pictures.size(), settings_of(given), found); });
+            }
+            if (status.ok()) {
+                status = kept([&] {
+                    result = convert(arrays_of(found));
+                    return Status();
+                });
+            }
+            (void)(status.ok() ? future.attr("set_result")(result)
+                               : future.attr("set_exception")(exception_of(status)));
+            return Status();
+        });
+        // Only an interpreter that shuts down refuses what a future is told.
+        if (!told.ok()) PySys_FormatStderr("graphdet: %s\n", told.text().c_str());
+    }
+
+    std::unique_ptr<Engine::Impl> impl_;
+};
+
+}  // namespace
+
+void bind_engine(py::module_& m) {
+    py::class_<PyEngine>(m, "Engine", "The plan executor. `graphdet.runtime.Engine` is its friendly face.")
+        .def(py::init<const std::string&, const std::string&, const py::function&, int, int, int, int>(),
+             py::arg("header"), py::arg("constants"), py::arg("open_segment"), py::kw_only(), py::arg("threads") = 0,
+             py::arg("chunk") = 8, py::arg("workers") = 1, py::arg("queue") = 32)
+        .def("detect", &PyEngine::detect, py::arg("images"), py::arg("thresholds"), "Detect objects in images.")
+        .def("run", &PyEngine::run, py::arg("pixels"), py::arg("size"), py::arg("geometry"), py::arg("thresholds"),
+             py::arg("watch") = py::none(), "Run the plan on one prepared batch.")
+        .def("submit", &PyEngine::submit, py::arg("images"), py::arg("thresholds"), py::arg("future"),
+             py::arg("convert"), "Queue a detection that settles a concurrent.futures.Future.")
+        .def("close", &PyEngine::close, "Cancel submitted work that waits, and wait for what runs.");
+}
+
+}  // namespace graphdet::bindings

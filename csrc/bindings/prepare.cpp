@@ -1,0 +1,69 @@
+// Pre-processing for training and evaluation, by the functions that the engine uses.
+#include "bindings/arrays.h"
+#include "bindings/pictures.h"
+
+namespace graphdet::bindings {
+
+namespace {
+
+using Pair = std::pair<std::int64_t, std::int64_t>;
+
+Size size_of(const Pair& pair) { return {pair.first, pair.second}; }
+std::optional<Size> size_of(const std::optional<Pair>& pair) {
+    return pair ? std::optional<Size>(size_of(*pair)) : std::nullopt;
+}
+
+// `record` is a `Preprocess` of graphdet/records.py.
+PreprocessRule rule_of(const py::object& record) {
+    PreprocessRule rule;
+    rule.rgb = py::cast<std::string>(record.attr("order")) == "rgb";
+    rule.mean = py::cast<std::array<double, 3>>(record.attr("mean"));
+    rule.std = py::cast<std::array<double, 3>>(record.attr("std"));
+    rule.size = size_of(py::cast<Pair>(record.attr("size")));
+    rule.fit = py::cast<std::string>(record.attr("fit")) == "letterbox" ? PreprocessRule::Fit::letterbox
+                                                                         : PreprocessRule::Fit::short_side;
+    rule.pad = py::cast<double>(record.attr("pad"));
+    rule.divisor = py::cast<std::int64_t>(record.attr("divisor"));
+    return rule;
+}
+
+py::array rows_of(const std::vector<float>& values, py::ssize_t columns) {
+    return py::array_t<float>({static_cast<py::ssize_t>(values.size()) / columns, columns}, values.data());
+}
+
+py::tuple prepare(const py::list& images, const py::object& record, const std::optional<Pair>& size) {
+    const std::vector<Picture> pictures = pictures_of(images);
+    const PreprocessRule rule = rule_of(record);
+    const std::size_t count = pictures.size();
+    Layout layout;
+    lay_out(pictures.data(), count, count, rule, size_of(size), layout);
+    py::array_t<float> pixels({static_cast<py::ssize_t>(count), py::ssize_t{3},
+                               static_cast<py::ssize_t>(layout.canvas.height),
+                               static_cast<py::ssize_t>(layout.canvas.width)});
+    float* out = pixels.mutable_data();
+    Status status;
+    {
+        const py::gil_scoped_release unlocked;
+        Buffer scratch;
+        status = place(pictures.data(), count, count, rule, layout, scratch, out);
+    }
+    raise_if_failed(status);
+    return py::make_tuple(pixels, rows_of(layout.size, 2), rows_of(layout.geometry, 4));
+}
+
+}  // namespace
+
+void bind_prepare(py::module_& m) {
+    m.def("prepare", &prepare, py::arg("images"), py::arg("rule"), py::arg("size"), py::pos_only(),
+          "Images as one batch: (pixels f32[N 3 H W], size f32[N 2], geometry f32[N 4]).");
+    m.def(
+        "fitted",
+        [](const Pair& shape, const py::object& record, const std::optional<Pair>& size) {
+            const Size found = fitted(size_of(shape), rule_of(record), size_of(size));
+            return Pair(found.height, found.width);
+        },
+        py::arg("shape"), py::arg("rule"), py::arg("size"), py::pos_only(),
+        "(height, width) to which an image is scaled.");
+}
+
+}  // namespace graphdet::bindings

@@ -1,0 +1,101 @@
+// The public C++ interface, on top of the engine's inside.
+#include "graphdet/graphdet.hpp"
+
+#include <future>
+
+#include "engine/engine.h"
+#include "engine/guard.h"
+#include "graphdet_version.h"
+
+namespace graphdet {
+
+namespace {
+
+Status pictures_of(const ImageView* images, std::size_t count, std::vector<Picture>& pictures) {
+    pictures.resize(count);
+    for (std::size_t i = 0; i < count; ++i) GD_CHECK(picture_of(images[i], i, pictures[i]));
+    return Status();
+}
+
+Settings settings_of(const Thresholds& thresholds) {
+    Settings settings;
+    if (thresholds.score) settings.push_back({"score_threshold", *thresholds.score});
+    if (thresholds.iou) settings.push_back({"iou_threshold", *thresholds.iou});
+    return settings;
+}
+
+}  // namespace
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::Engine(Engine&&) noexcept = default;
+Engine& Engine::operator=(Engine&&) noexcept = default;
+Engine::~Engine() = default;
+
+Result<Engine> Engine::load(const std::string& path, const LoadOptions& options) {
+    return guarded([&]() -> Result<Engine> {
+        const auto artefact = Artefact::read(path);
+        GD_CHECK(artefact.status());
+        auto impl = Impl::open(*artefact, options, built_in_backends());
+        GD_CHECK(impl.status());
+        return Engine(*std::move(impl));
+    });
+}
+
+Result<std::vector<Detections>> Engine::detect(const ImageView* images, std::size_t count,
+                                               const Thresholds& thresholds) const {
+    return guarded([&]() -> Result<std::vector<Detections>> {
+        std::vector<Picture> pictures;
+        std::vector<Detections> found;
+        GD_CHECK(pictures_of(images, count, pictures));
+        GD_CHECK(impl_->detect(pictures.data(), count, settings_of(thresholds), found));
+        return found;
+    });
+}
+
+Result<Detections> Engine::detect(const ImageView& image, const Thresholds& thresholds) const {
+    auto found = detect(&image, 1, thresholds);
+    if (!found) return found.status();
+    return std::move(found->front());
+}
+
+std::future<Result<std::vector<Detections>>> Engine::submit(const ImageView* images, std::size_t count,
+                                                            const Thresholds& thresholds) const {
+    using Found = Result<std::vector<Detections>>;
+    auto promise = std::make_shared<std::promise<Found>>();
+    auto future = promise->get_future();
+    const Status submitted = guarded([&] {
+        std::vector<Picture> pictures;
+        GD_CHECK(pictures_of(images, count, pictures));
+        return impl_->queue().push([promise, pictures, settings = settings_of(thresholds), impl = impl_.get()](bool go) {
+            promise->set_value(guarded([&]() -> Found {
+                std::vector<Detections> found;
+                if (!go) return Status(Code::engine_closed, "the engine was closed before this work was begun");
+                GD_CHECK(impl->detect(pictures.data(), pictures.size(), settings, found));
+                return found;
+            }));
+        });
+    });
+    if (!submitted.ok()) promise->set_value(submitted);
+    return future;
+}
+
+void Engine::close() const { impl_->queue().close(); }
+
+const std::vector<std::string>& Engine::classes() const { return impl_->classes; }
+const std::string& Engine::detector() const { return impl_->detector; }
+const std::string& Engine::target() const { return impl_->target; }
+
+std::string Engine::name(std::int64_t label) const {
+    const bool known = label >= 0 && label < static_cast<std::int64_t>(classes().size());
+    return known ? classes()[static_cast<std::size_t>(label)] : std::to_string(label);
+}
+
+const char* version() { return GRAPHDET_VERSION; }
+
+std::vector<std::string> backends() {
+    std::vector<std::string> names;
+    for (const auto& [name, open] : built_in_backends()) names.push_back(name);
+    return names;
+}
+
+}  // namespace graphdet
