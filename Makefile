@@ -5,11 +5,12 @@ VENV   ?= .venv
 TORCH  ?= torch==2.13.0
 CLANG  ?= clang++
 FUZZ_SECONDS ?= 600
+SOAK_SECONDS ?= 600
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs golden bench native sanitize fuzz clean
+.PHONY: help setup demo test test-slow check format docs golden bench native sanitize fuzz soak nightly clean
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -63,6 +64,12 @@ fuzz: setup  ## Fuzz the reader of engine files and the plan executor, each for 
 	export PATH="$(abspath $(BIN)):$$PATH"; CXX=$(CLANG) cmake --preset fuzz && cmake --build --preset fuzz --parallel 2
 	for name in artefact plan; do mkdir -p build/fuzz/corpus/$$name; build/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) \
 		-max_len=8192 -timeout=20 build/fuzz/corpus/$$name csrc/tests/seeds/$$name || exit 1; done
+
+soak: setup  ## Share one engine among 8 threads, in Python and in C++, each for SOAK_SECONDS
+	export PATH="$(abspath $(BIN)):$$PATH"; cmake --preset tests && cmake --build --preset tests --parallel 2 && \
+		ctest --preset tests && python benchmarks/soak.py --seconds $(SOAK_SECONDS) --program build/tests/soak
+
+nightly: sanitize soak fuzz  ## Everything that takes long: sanitizers, soak, fuzzing
 
 clean:  ## Remove what builds made; the environment stays
 	rm -rf build dist demo *.egg-info runtime/_C*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -79,6 +79,7 @@ if(GRAPHDET_TESTS)
   add_executable(graphdet_tests csrc/tests/main.cpp csrc/tests/tiny.cpp ${test_sources}
                                 $<TARGET_OBJECTS:graphdet_objects>)
   target_include_directories(graphdet_tests PRIVATE csrc csrc/include)
+  target_compile_definitions(graphdet_tests PRIVATE GRAPHDET_VECTORS="${CMAKE_CURRENT_SOURCE_DIR}/csrc/tests/vectors")
   target_compile_options(graphdet_tests PRIVATE ${GRAPHDET_FLAGS})
   target_link_libraries(graphdet_tests PRIVATE ${GRAPHDET_ENGINE_LIBS})
   add_test(NAME engine COMMAND graphdet_tests)

@@ -1,6 +1,10 @@
+#include <fstream>
+#include <iterator>
+
 #include "engine/artefact.h"
 #include "engine/constants.h"
 #include "engine/external.h"
+#include "engine/json.h"
 #include "tests/check.h"
 #include "tests/tiny.h"
 
@@ -38,6 +42,23 @@ GD_TEST(artefact_reads_its_blobs) {
     const auto blob = artefact->blob("segment:dense0");
     CHECK(blob.ok() && *blob == "model");
     CHECK_FAILS(artefact->blob("absent").status(), Code::corrupt_artefact, "no blob 'absent'");
+}
+
+GD_TEST(artefact_judges_the_shared_files) {
+    // tests/csrc/vectors.py writes them; tests/csrc/test_vectors.py asks Python's reader the same.
+    const std::string folder = GRAPHDET_VECTORS;
+    std::ifstream stream(folder + "/words.json");
+    json::Document words;
+    CHECK(words.read({std::istreambuf_iterator<char>(stream), {}}).ok());
+    int files = 0;
+    for (const auto& [name, text] : words.root().members()) {
+        const Status found = verdict(folder + "/" + name + ".gdet");
+        const std::string code = name == "good" ? "" : name.substr(0, name.find('-'));
+        CHECK(found.message().substr(0, 5) == code);
+        if (!code.empty()) CHECK_FAILS(found, found.code(), text.string());
+        ++files;
+    }
+    CHECK(files > 15);
 }
 
 GD_TEST(artefact_refuses_every_truncation) {
