@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 
 from graphdet import ops
 from graphdet.blocks.conv import conv
-from graphdet.blocks.transformer import attend, dense, embedding, feed_forward, layer_norm, sine_places, to_rows
+from graphdet.blocks.transformer import (
+    attend,
+    dense,
+    embedding,
+    feed_forward,
+    layer_norm,
+    post_norm,
+    sine_places,
+    to_rows,
+)
 from graphdet.ir import Detector, Image, Value, detector, row, scope, setting, share, tap, within
 from graphdet.zoo.backbones.resnet import ResNet
 from graphdet.zoo.classes import COCO
@@ -48,7 +57,7 @@ def detr(
 
     def losses(logits: Value, relative: Value) -> Mapping[str, Value]:
         cost = -ops.class_columns(ops.softmax(logits), image.truth.labels)
-        target = queries.match(image, cost, relative, num_classes)
+        target = queries.match(image, cost, relative, image.truth.labels, num_classes)
         weight = ops.where(target.positive, 1.0, 0.1)  # most queries say nothing                         sec. 3.1
         classified = ops.total(ops.cross_entropy(logits, target.labels) * weight) / ops.maximum(ops.total(weight), 1.0)
         return {"loss_cls": classified, **queries.box_losses(image, relative, target)}
@@ -61,43 +70,34 @@ def detr(
 
 def encode(x: Value, places: Value, seen: Value) -> Value:
     """Six layers in which the cells of an image attend to one another (fig. 10, left)."""
-    with scope("encoder"), scope("layers"):
-        for i in range(6):
-            with scope(i):
-                with scope("attentions"):
-                    heard = attend(0, x + places, x + places, x, seen)
-                with scope("norms"):
-                    x = layer_norm(0, x + heard)
-                x = x + feed_forward(x, 2048)
-                with scope("norms"):
-                    x = layer_norm(1, x)
+    for i in range(6):
+        with scope(f"encoder.layers.{i}"):
+            x = post_norm(
+                x,
+                lambda x: attend("attentions.0", x + places, x + places, x, seen),
+                lambda x: feed_forward(x, 2048),
+            )
     return x
 
 
 def decode(wanted: Value, memory: Value, places: Value, seen: Value) -> list[Value]:
     """What queries hold after each of six layers: attention to one another, then to the image (fig. 10, right)."""
     x, states = ops.expand(0.0, shape=wanted.shape), []
-    finish = share(lambda x: layer_norm("post_norm", x))
-    with scope("decoder"):
-        for i in range(6):
-            with scope("layers"), scope(i):
-                with scope("attentions"):
-                    heard = attend(0, x + wanted, x + wanted, x)
-                with scope("norms"):
-                    x = layer_norm(0, x + heard)
-                with scope("attentions"):
-                    heard = attend(1, x + wanted, memory + places, memory, seen)
-                with scope("norms"):
-                    x = layer_norm(1, x + heard)
-                x = x + feed_forward(x, 2048)
-                with scope("norms"):
-                    x = layer_norm(2, x)
-            states.append(finish(x))
+    finish = share(lambda x: layer_norm("decoder.post_norm", x))
+    for i in range(6):
+        with scope(f"decoder.layers.{i}"):
+            x = post_norm(
+                x,
+                lambda x: attend("attentions.0", x + wanted, x + wanted, x),
+                lambda x: attend("attentions.1", x + wanted, memory + places, memory, seen),
+                lambda x: feed_forward(x, 2048),
+            )
+        states.append(finish(x))
     return states
 
 
 def head(x: Value, classes: int) -> tuple[Value, Value]:
     """Logits of the classes and of no object, and centre and sides in parts of the image (sec. 3.2)."""
-    with scope("reg_ffn"), scope("layers"):
+    with scope("reg_ffn.layers"):
         hidden = dense("1", ops.relu(dense("0.0", x, 256)), 256)
     return dense("fc_cls", x, classes + 1), ops.sigmoid(dense("fc_reg", ops.relu(hidden), 4))

@@ -79,6 +79,13 @@ def batch_norm(name: str, x: Value, norm: Norm = Norm()) -> Value:
     )
 
 
+def group_norm(name: str, x: Value, groups: int = 32) -> Value:
+    """Group norm; parameters `name.weight`, `name.bias`."""
+    with scope(name):
+        weight = parameter("weight", x.dim(1), init="constant", value=1.0)
+        return ops.group_norm(x, weight, parameter("bias", x.dim(1), init="constant"), groups=groups)
+
+
 def conv_module(
     name: str,
     x: Value,

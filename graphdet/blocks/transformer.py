@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from graphdet import ops
 from graphdet.blocks.linear import linear
 from graphdet.blocks.rows import to_cells
+from graphdet.errors import BadAttribute
 from graphdet.ir.graph import Value
+from graphdet.ir.source import here, render
 from graphdet.ir.trace import parameter, scope
 
 
-def layer_norm(name: str | int, x: Value, eps: float = 1e-5) -> Value:
+def width_of(x: Value) -> int:
+    """The number of channels of rows [... C]. Raises BadAttribute if it is not a number."""
+    width = x.dim(-1).constant
+    if width is None:
+        raise BadAttribute(f"{x.type}: its last axis must be a number of channels", where=render(here()))
+    return width
+
+
+def layer_norm(name: str, x: Value, eps: float = 1e-5) -> Value:
     """Layer norm over the channels of rows [... C]; parameters `name.weight`, `name.bias`."""
     with scope(name):
         weight = parameter("weight", x.dim(-1), init="constant", value=1.0)
         return ops.layer_norm(x, weight, parameter("bias", x.dim(-1), init="constant"), eps=eps)
 
 
-def dense(name: str, x: Value, out: int) -> Value:
+def dense(name: str, x: Value, out: int, *, bias_value: float = 0.0) -> Value:
     """A fully connected layer that starts as Glorot and Bengio 2010 have it."""
-    return linear(name, x, out, deviation=math.sqrt(2 / ((x.dim(-1).constant or 0) + out)))
+    deviation = math.sqrt(2 / (width_of(x) + out))
+    return linear(name, x, out, deviation=deviation, bias_value=bias_value)
 
 
 def embedding(name: str, count: int, width: int) -> Value:
@@ -29,14 +41,12 @@ def embedding(name: str, count: int, width: int) -> Value:
         return parameter("weight", count, width, init="normal", value=1.0)
 
 
-def attend(
-    name: str | int, query: Value, key: Value, value: Value, seen: Value | None = None, *, heads: int = 8
-) -> Value:
+def attend(name: str, query: Value, key: Value, value: Value, seen: Value | None = None, *, heads: int = 8) -> Value:
     """Multi-head attention with its projections (sec. 3.2.2); parameters `name.attn.in_proj_weight`, ...
 
     Rows query [N Q C], key and value [N K C]; seen b[N Q K], or b[N 1 K]: the keys that queries attend to.
     """
-    width = query.dim(-1).constant or 0
+    width = width_of(query)
     with scope(name), scope("attn"):
         weight = parameter("in_proj_weight", 3 * width, width, init="normal", value=math.sqrt(1 / (2 * width)))
         bias = parameter("in_proj_bias", 3 * width, init="constant")
@@ -45,10 +55,17 @@ def attend(
         return dense("out_proj", ops.attention(q, k, v, seen, heads=heads), width)
 
 
+def post_norm(x: Value, *parts: Callable[[Value], Value]) -> Value:
+    """Part after part, x + part(x), then layer norm (sec. 3.1); parameters `norms.0`, `norms.1`, ..."""
+    for i, part in enumerate(parts):
+        x = layer_norm(f"norms.{i}", x + part(x))
+    return x
+
+
 def feed_forward(x: Value, hidden: int) -> Value:
     """Two layers on each row (sec. 3.3); parameters `ffns.0.layers.0.0`, `ffns.0.layers.1`."""
-    with scope("ffns"), scope(0), scope("layers"):
-        return dense("1", ops.relu(dense("0.0", x, hidden)), x.dim(-1).constant or 0)
+    with scope("ffns.0.layers"):
+        return dense("1", ops.relu(dense("0.0", x, hidden)), width_of(x))
 
 
 def sine_places(level: Value, inside: Value, *, offset: float = 0.0) -> Value:

@@ -174,11 +174,13 @@ def _parse_safetensors(data: bytes, meta: dict[str, str]) -> Weights:
 def match_names(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Array]) -> dict[str, Array]:
     """The found arrays under the expected names, in the expected order; names and shapes must fit one to one.
 
-    Batch counters (`*.num_batches_tracked`) are forgiven: a missing one is zero, a surplus one is dropped.
+    Batch counters (`*.num_batches_tracked`) are forgiven: a missing one is zero, a surplus one is dropped. So are the
+    further names of an array that the detector has once: layers that share their weights are stored under each's name.
     Raises BadWeights that lists the missing, surplus and misshapen names.
     """
     missing = [n for n in expected if n not in found and not n.endswith(_COUNTER)]
     surplus = [n for n in found if n not in expected and not n.endswith(_COUNTER)]
+    surplus = [n for n in surplus if not _stored_again(n, expected, found)]
     misshapen = [n for n in expected if n in found and found[n].shape != tuple(expected[n])]
     if missing or surplus or misshapen:
         shapes = [f"{n} has {dims(found[n].shape)}, wanted {dims(expected[n])}" for n in misshapen]
@@ -188,6 +190,16 @@ def match_names(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Arr
             help=_advice(missing, surplus, expected, found),
         )
     return {n: found[n] if n in found else np.zeros(shape, np.int64) for n, shape in expected.items()}
+
+
+def _stored_again(name: str, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, Array]) -> bool:
+    """Whether an expected array stands under a name that differs in one number, with the same values."""
+    parts = name.split(".")
+    for i, part in enumerate(parts):
+        other = ".".join([*parts[:i], "0", *parts[i + 1 :]])
+        if part.isdigit() and other in expected and other in found and np.array_equal(found[other], found[name]):
+            return True
+    return False
 
 
 def _listed(kind: str, lines: list[str]) -> list[str]:

@@ -151,8 +151,7 @@ def _(x: Type, *, features: int, temperature: float) -> Type:
 
 
 def _periods(features: int, temperature: float) -> Any:
-    pair = np.arange(features // 2, dtype=np.float32)
-    return np.power(np.float32(temperature), 2 * pair / np.float32(features)).astype(np.float32)
+    return np.power(temperature, np.arange(0, features, 2) / features).astype(np.float32)
 
 
 @sine_encoding.reference

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, Positive, op
+from graphdet.ir.op import FP32, SHAPE, Positive, op
 from graphdet.ops.math import Example
 
 
@@ -54,3 +54,24 @@ def _(e: Any, level: Any, size: Any, *, stride: int, per_cell: int) -> Any:
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 1, 3, 4), np.asarray([[24, 32], [17, 9]], np.float32)), {"stride": 8, "per_cell": 2}
     yield ((2, 1, 3, 4), np.asarray([[24, 32], [16, 1]], np.float32)), {"stride": 8}
+
+
+@op("f[N C H W] -> f[2]", SHAPE)
+def map_size(level: Value) -> Value:
+    """Width and height of a feature map, in cells."""
+    ...
+
+
+map_size.reference(lambda level: np.asarray(level.shape[:1:-1], np.float32))
+map_size.torch(lambda t, level: level.new_tensor(level.shape[:1:-1]))
+
+
+@map_size.onnx
+def _(e: Any, level: Any) -> Any:
+    h, w = e.type(level).dims[2:]
+    return e.Cast(e.sizes((w, h)), to=e.dtype("f32"))
+
+
+@map_size.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((1, 2, 3, 4),), {}

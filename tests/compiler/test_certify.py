@@ -115,7 +115,11 @@ def test_yolox_nano_passes(target: str, shape: dict[str, object]) -> None:
     assert artefact.header.certificate["detections_compared"] > 100
 
 
-CERTIFIED = ("detr_r50",)  # a detector a family: real networks, whose ops meet in other ways than those of tiny ones
+CERTIFIED = (
+    "deformable_detr_r50",
+    "deformable_detr_twostage_refine_r50",
+    "detr_r50",
+)  # a detector a family: real networks, whose ops meet in other ways than those of tiny ones
 
 
 @pytest.mark.slow

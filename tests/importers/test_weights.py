@@ -184,3 +184,13 @@ def test_the_advice_fits_the_fault(changes: dict[str, tuple[int, ...] | None], a
     with pytest.raises(BadWeights) as caught:
         match_names(SHAPES, found(**changes))
     assert advice in caught.value.help
+
+
+def test_shared_weights_under_each_layers_name() -> None:
+    """A checkpoint stores the weights that several layers share under the name of each."""
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = {"head.0.weight": (2, 3)}
+    found = match_names(expected, {"head.0.weight": array, "head.1.weight": array.copy()})
+    assert list(found) == ["head.0.weight"]
+    with pytest.raises(BadWeights, match=r"1 surplus:\n\s+head\.1\.weight"):
+        match_names(expected, {"head.0.weight": array, "head.1.weight": array + 1})

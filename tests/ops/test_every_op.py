@@ -25,6 +25,7 @@ from tests.ops.cases import DECLARED, Case, as_tuple, assert_same, cases, retrac
 NO_SYMBOLS = dict.fromkeys(("expand", "reshape"), "its example writes its shape in numbers")
 NO_GRADIENT = {
     "cast": "the examples cast integers",
+    "map_size": "the level's numbers are not read",
     "one_hot": "labels have no gradient",
     "point_grid": "the level's numbers are not read",
     "stop_gradient": "that is what it is for",

@@ -14,7 +14,7 @@ from graphdet.ir import Value, trace
 from graphdet.records import Array
 from tests.compiler import tiny
 
-WHOLE = ("detr_r50",)
+WHOLE = ("deformable_detr_twostage_refine_r50", "detr_r50")
 SIZES = ((64, 96), (128, 64), (32, 160))  # height, width: whole cells, so that no cell holds image and padding
 Run = Callable[[dict[str, Array]], dict[str, Array]]
 

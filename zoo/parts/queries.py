@@ -42,10 +42,17 @@ def sides(size: Value) -> Value:
     return ops.reshape(ops.concat(width, height, width, height, axis=1), shape=(size.dim(0), 1, 4))
 
 
-def match(image: Image, class_cost: Value, places: Value, classes: int) -> Matched:
+def focal_cost(logits: Value, *, alpha: float = 0.25) -> Value:
+    """What it costs to take a query for each class, by the focal loss (Zhu et al. 2021, app. A.3): f[N Q classes]."""
+    p, tiny = ops.sigmoid(logits), 1e-12
+    yes = ops.square(1.0 - p) * ops.log(p + tiny) * -alpha
+    return yes - ops.square(p) * ops.log(1.0 - p + tiny) * (alpha - 1.0)
+
+
+def match(image: Image, class_cost: Value, places: Value, labels: Value, classes: int) -> Matched:
     """The pairs of queries and objects of least cost: class + 5 L1 + 2 generalised IoU (eq. 1).
 
-    class_cost: f[N Q G] · places: what queries predict, in the form of `relative`.
+    class_cost: f[N Q G] · places: what queries predict, in the form of `relative` · labels: of the objects, i64[N G].
     """
     truth, n, q = image.truth, places.dim(0), places.dim(1)
     g = truth.boxes.dim(1)
@@ -55,7 +62,7 @@ def match(image: Image, class_cost: Value, places: Value, classes: int) -> Match
     owner = ops.match_one_to_one(class_cost + 5.0 * distance - 2.0 * overlap, truth.count) + 1
     nothing = ops.expand(0.0, shape=(n, 1, 4))  # row 0: no object
     labels = ops.concat(ops.expand(ops.cast(classes + nothing[:, :, :1], to="i64"), shape=(n, 1, 1)),
-                        ops.reshape(truth.labels, shape=(n, g, 1)), axis=1)  # fmt: skip
+                        ops.reshape(labels, shape=(n, g, 1)), axis=1)  # fmt: skip
     boxes = ops.concat(ops.as_boxes(nothing, format="xyxy", frame="net"), truth.boxes, axis=1)
     return Matched(ops.gather_rows(labels, owner)[:, :, 0], ops.gather_rows(boxes, owner), owner > 0)
 
