@@ -11,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Mask = tuple[Array, ...] | Array  # outlines, or a bitmap
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,25 @@ class Detections:
 
 @dataclass(frozen=True)
 class Truth:
-    """Annotated objects of one image: boxes f32[G 4] xyxy in original pixels, labels i64[G], crowd b[G]."""
+    """Annotated objects of one image: boxes f32[G 4] xyxy in original pixels, labels i64[G], crowd b[G].
+
+    crowd: regions that are neither learnt nor counted (COCO's crowds, VOC's difficult objects) · masks: where known,
+    one an object: its outlines, a tuple of f32[P 2] points x, y in pixels, or its bitmap u8[H W] of 0 and 1.
+    """
 
     boxes: Array
     labels: Array
     crowd: Array
+    masks: tuple[Mask, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, keep: Array) -> Truth:
+        """The objects at these positions, or where this is true."""
+        places = keep.nonzero()[0] if keep.dtype == bool else keep
+        masks = None if self.masks is None else tuple(self.masks[int(i)] for i in places)
+        return Truth(self.boxes[places], self.labels[places], self.crowd[places], masks)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,22 @@ from graphdet.data.coco import CocoDetection
 from graphdet.data.dataset import Dataset, Sample, read_image
 from graphdet.data.scenes import SCENE_CLASSES, Scenes, scene, write_coco
 from graphdet.data.spec import parse_data
+from graphdet.data.voc import Voc
+from graphdet.data.wrap import Concat, Only, Repeat
+from graphdet.data.yolo import ImageFolder, Yolo
 
 __all__ = [
     "SCENE_CLASSES",
     "CocoDetection",
+    "Concat",
     "Dataset",
+    "ImageFolder",
+    "Only",
+    "Repeat",
     "Sample",
     "Scenes",
+    "Voc",
+    "Yolo",
     "parse_data",
     "read_image",
     "scene",

@@ -15,13 +15,15 @@ class Sample:
     """One image with its annotated objects; the pixels of a file are read only when asked for.
 
     image: path of an image file, or u8[H W 3] BGR pixels · id: the image's number in the dataset's annotations ·
-    size: (height, width) in pixels · truth: objects, boxes in pixels of this image.
+    size: (height, width) in pixels · truth: objects, boxes in pixels of this image · semantic: u8[H W], the class of
+    every pixel, 255 where unknown; None where nothing is known.
     """
 
     image: Path | Array
     id: int
     size: tuple[int, int]
     truth: Truth
+    semantic: Array | None = None
 
     def pixels(self) -> Array:
         """The image as u8[H W 3] BGR.

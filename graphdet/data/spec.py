@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from graphdet.data.coco import CocoDetection
 from graphdet.data.dataset import Dataset
-from graphdet.errors import BadDataset, nearest
+from graphdet.errors import BadDataset, MissingFile, nearest
 
 
 def parse_data(spec: str) -> Dataset:
@@ -16,12 +17,34 @@ def parse_data(spec: str) -> Dataset:
 
     Forms:
         `coco:IMAGE_DIR:ANNOTATIONS.json` for COCO's instances format;
+        `voc:FOLDER[:SPLIT]` for Pascal VOC's;
+        `yolo:IMAGE_DIR:NAMES.txt` for YOLO's text files, in the folder whose name has `labels` for `images`;
+        `folder:IMAGE_DIR` for images without annotations;
+        `python:MODULE:FUNCTION` for what a function of yours returns;
         `scenes:COUNT`, `scenes:COUNT:SEED` or `scenes:COUNT:SEED:HEIGHTxWIDTH` for drawn scenes (seed 0, 320x320).
+
+    After a form, `#cat,dog` or `#@names.txt` (a name a line) takes these classes, in this order; before it, `3*` shows
+    every image so often; ` + ` between two joins them.
 
     Raises:
         BadDataset: the string has none of these forms, or the dataset's records are unusable.
         MissingFile: a named file or folder does not exist.
     """
+    from graphdet.data.wrap import Concat, Only, Repeat
+
+    parts = re.split(r"\s+\+\s+", spec.strip())
+    if len(parts) > 1:
+        return Concat(tuple(parse_data(part) for part in parts))
+    times = re.match(r"(\d{1,6})\*(.*)", spec, re.DOTALL)
+    if times:
+        return Repeat(parse_data(times[2]), int(times[1]))
+    whole, hash_, names = spec.partition("#")
+    if hash_:
+        return Only.of(parse_data(whole), _names(names))
+    return _parse_form(spec)
+
+
+def _parse_form(spec: str) -> Dataset:
     kind, colon, rest = spec.partition(":")
     if not colon or kind not in _READERS:
         guess = nearest(kind, _READERS) or f"forms: {', '.join(form for form, _ in _READERS.values())}"
@@ -33,14 +56,63 @@ def parse_data(spec: str) -> Dataset:
     return dataset
 
 
+def _names(text: str) -> tuple[str, ...]:
+    if not text.startswith("@"):
+        return tuple(name.strip() for name in text.split(","))
+    file = Path(text[1:])
+    if not file.is_file():
+        raise MissingFile(f"the file of class names {str(file)!r} does not exist")
+    return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+
+
 def _coco(rest: str) -> Dataset | None:
-    # A path may hold colons itself (a drive letter): take the split whose two parts exist, else the last one.
-    splits = [(rest[: m.start()], rest[m.end() :]) for m in re.finditer(":", rest)]
-    splits = [(folder, file) for folder, file in splits if folder and file]
-    if not splits:
+    found = _split(rest, lambda a, b: a.is_dir() and b.is_file())
+    return CocoDetection(*found) if found else None
+
+
+def _voc(rest: str) -> Dataset | None:
+    from graphdet.data.voc import Voc
+
+    if not rest:
         return None
-    existing = [s for s in splits if Path(s[0]).is_dir() and Path(s[1]).is_file()]
-    return CocoDetection(*(existing or splits[-1:])[0])
+    if Path(rest).is_dir():
+        return Voc(rest)
+    found = _split(rest, lambda a, b: a.is_dir())
+    return Voc(found[0], str(found[1])) if found else Voc(rest)
+
+
+def _yolo(rest: str) -> Dataset | None:
+    from graphdet.data.yolo import Yolo
+
+    found = _split(rest, lambda a, b: a.is_dir() and b.is_file())
+    return Yolo(*found) if found else None
+
+
+def _folder(rest: str) -> Dataset | None:
+    from graphdet.data.yolo import ImageFolder
+
+    return ImageFolder(rest) if rest else None
+
+
+def _python(rest: str) -> Dataset | None:
+    module, _, function = rest.partition(":")
+    if not module or not function:
+        return None
+    try:
+        made = getattr(importlib.import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise BadDataset(f"python:{rest}: {error}", help="the module must be importable from here") from error
+    if not isinstance(made, Dataset):
+        raise BadDataset(f"python:{rest} returned a {type(made).__name__}, which is no Dataset",
+                         help="it needs `classes`, `__len__` and `sample(index)`")  # fmt: skip
+    return made
+
+
+def _split(rest: str, good: Callable[[Path, Path], bool]) -> tuple[Path, Path] | None:
+    """Two paths around a colon. Paths may hold colons themselves: the split that is good, else the last one."""
+    pairs: Iterable[tuple[str, str]] = ((rest[: m.start()], rest[m.end() :]) for m in re.finditer(":", rest))
+    splits = [(Path(a), Path(b)) for a, b in pairs if a and b]
+    return next((s for s in splits if good(*s)), splits[-1]) if splits else None
 
 
 def _scenes(rest: str) -> Dataset | None:
@@ -55,5 +127,9 @@ def _scenes(rest: str) -> Dataset | None:
 
 _READERS: dict[str, tuple[str, Callable[[str], Dataset | None]]] = {
     "coco": ("coco:IMAGE_DIR:ANNOTATIONS.json", _coco),
+    "voc": ("voc:FOLDER[:SPLIT]", _voc),
+    "yolo": ("yolo:IMAGE_DIR:NAMES.txt", _yolo),
+    "folder": ("folder:IMAGE_DIR", _folder),
+    "python": ("python:MODULE:FUNCTION", _python),
     "scenes": ("scenes:COUNT[:SEED[:HEIGHTxWIDTH]]", _scenes),
 }

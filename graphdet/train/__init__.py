@@ -10,14 +10,14 @@ from graphdet.errors import BackendMissing
 from graphdet.train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from graphdet.train.loop import Moment, Outcome, Watcher
+    from graphdet.train.loop import Moment, Outcome, Resume, Watcher
 
 
 def train(
     recipe: Recipe,
     out: str | PathLike[str],
     *,
-    resume: bool = False,
+    resume: Resume = False,
     progress: bool | None = None,
     at: Mapping[Moment, Sequence[Watcher]] | None = None,
 ) -> Outcome:

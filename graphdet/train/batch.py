@@ -4,82 +4,141 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from graphdet.data.dataset import Dataset, Sample
+from graphdet.data.order import Order, Shuffled
+from graphdet.data.transforms import Change, apply
+from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset
 from graphdet.records import Array, Preprocess
-from graphdet.runtime.preprocess import prepare
-from graphdet.train.augment import Transform
+from graphdet.runtime.preprocess import Prepared, prepare
 
 Inputs = dict[str, Array]
 
 
-def batch_inputs(samples: Sequence[Sample], spec: Preprocess) -> Inputs:
+def batch_inputs(samples: Sequence[Sample], spec: Preprocess, *, masks: bool = False) -> Inputs:
     """The graph inputs of a padded batch, by the engine's own pre-processing.
 
     Returns:
         pixels f32[N 3 H W], size f32[N 2] and geometry f32[N 4] as `prepare` gives them; padded f32[N 2], each size
         rounded up to the divisor; truth_boxes f32[N G 4] (xyxy
-        in net pixels), truth_labels i64[N G], truth_count i64[N], where G is the largest count. Crowd regions are left
-        out: they stand for no single object.
+        in net pixels), truth_labels i64[N G], truth_count i64[N], where G is the largest count; with `masks` also
+        truth_masks u8[N G H W]. Crowd regions are left out: they stand for no single object.
 
     Raises:
         BadImage: an image cannot be read.
+        BadDataset: masks are wanted and a sample has none.
     """
     ready = prepare([s.image for s in samples], spec)
-    truths = [(s.truth.boxes[~s.truth.crowd], s.truth.labels[~s.truth.crowd]) for s in samples]
-    count = np.array([len(labels) for _, labels in truths], np.int64)
+    truths = [s.truth.take(~s.truth.crowd) for s in samples]
+    count = np.array([len(t) for t in truths], np.int64)
     most = int(count.max(initial=0))
     boxes, labels = np.zeros((len(samples), most, 4), np.float32), np.zeros((len(samples), most), np.int64)
-    for i, (its_boxes, its_labels) in enumerate(truths):
+    for i, truth in enumerate(truths):
         scale, offset = ready.geometry[i, :2], ready.geometry[i, 2:]
-        boxes[i, : count[i]] = its_boxes * np.tile(scale, 2) + np.tile(offset, 2)
-        labels[i, : count[i]] = its_labels
+        boxes[i, : count[i]] = truth.boxes * np.tile(scale, 2) + np.tile(offset, 2)
+        labels[i, : count[i]] = truth.labels
     padded = (np.ceil(ready.size / spec.divisor) * spec.divisor).astype(np.float32)
     images = {"pixels": ready.pixels, "size": ready.size, "padded": padded, "geometry": ready.geometry}
-    return {**images, "truth_boxes": boxes, "truth_labels": labels, "truth_count": count}
+    found = {**images, "truth_boxes": boxes, "truth_labels": labels, "truth_count": count}
+    return found | {"truth_masks": _bitmaps(samples, ready, most)} if masks else found
+
+
+def _bitmaps(samples: Sequence[Sample], ready: Prepared, most: int) -> Array:
+    """u8[N G H W]: outlines are scaled and then filled, bitmaps scaled by the nearest pixel."""
+    import cv2
+
+    size = int(ready.pixels.shape[2]), int(ready.pixels.shape[3])
+    out = np.zeros((len(samples), most, *size), np.uint8)
+    for i, sample in enumerate(samples):
+        truth = sample.truth.take(~sample.truth.crowd)
+        if truth.masks is None:
+            raise BadDataset(f"image {sample.id} has no masks, and the detector learns them")
+        scale, (height, width) = ready.geometry[i, :2], (int(v) for v in ready.size[i])
+        for k, mask in enumerate(truth.masks):
+            if isinstance(mask, tuple):
+                out[i, k, :height, :width] = bitmap(tuple(p * scale for p in mask), (height, width))
+            else:
+                out[i, k, :height, :width] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    return out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to samples, by step.
+
+    early, late: changes before and from step `late_from` on · sizes: (height, width) of the target area, one drawn
+    every `resize_every` steps; none: the detector's own.
+    """
+
+    early: tuple[Change, ...] = ()
+    late: tuple[Change, ...] = ()
+    late_from: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()
+    resize_every: int = 1
+
+    def changes(self, step: int) -> tuple[Change, ...]:
+        """The changes of a step's samples."""
+        return self.late if step >= self.late_from else self.early
+
+    def spec(self, own: Preprocess, seed: int, step: int) -> Preprocess:
+        """The pre-processing of a step."""
+        if not self.sizes:
+            return own
+        rng = np.random.default_rng([seed, 2, step // self.resize_every])
+        return replace(own, size=self.sizes[int(rng.integers(len(self.sizes)))])
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Batch number `step` of an endless shuffled run over a dataset; it depends on (seed, step) alone.
+    """Batch number `step` of an endless run over a dataset; it depends on (seed, step) alone.
 
-    Every epoch is a new order. A batch may span two epochs, so that all have `batch` images.
+    A batch may span two epochs, so that all have `batch` images. Process `rank` of `world` gets every one of its
+    consecutive images, in `parts` equal parts.
     """
 
     dataset: Dataset
     spec: Preprocess
     batch: int
     seed: int = 0
-    transforms: tuple[Transform, ...] = ()
+    plan: Plan = field(default_factory=Plan)
+    order: Order | None = None
+    parts: int = 1
+    shard: tuple[int, int] = (0, 1)
+    masks: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.dataset):
             raise BadDataset("the dataset for training has no images")
+        if self.order is None:
+            object.__setattr__(self, "order", Order(Shuffled(), self.dataset, self.seed))
 
-    def __call__(self, step: int) -> Inputs:
-        """The graph inputs of one step."""
-        return batch_inputs([self._sample(step * self.batch + i) for i in range(self.batch)], self.spec)
+    def __call__(self, step: int) -> list[Inputs]:
+        """The graph inputs of one step, a part after the other."""
+        rank, world = self.shard
+        own = self.batch // world
+        first, part, spec = (
+            step * self.batch + rank * own,
+            own // self.parts,
+            self.plan.spec(self.spec, self.seed, step),
+        )
+        samples = [self._sample(first + i, self.plan.changes(step)) for i in range(own)]
+        return [batch_inputs(samples[i : i + part], spec, masks=self.masks) for i in range(0, own, part)]
 
-    def _sample(self, position: int) -> Sample:
-        epoch, place = divmod(position, len(self.dataset))
-        sample = self.dataset.sample(int(_order(len(self.dataset), self.seed, epoch)[place]))
+    def _sample(self, position: int, changes: Sequence[Change]) -> Sample:
+        assert self.order is not None, "set when it was made"
         rng = np.random.default_rng([self.seed, 1, position])
-        for transform in self.transforms:
-            sample = transform(sample, rng)
-        return sample
+        return apply(changes, self.dataset.sample(self.order(position)), rng, lambda: self._random(rng))
 
-
-@lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> Array:
-    return np.random.default_rng([seed, 0, epoch]).permutation(count)
+    def _random(self, rng: np.random.Generator) -> Sample:
+        return self.dataset.sample(int(rng.integers(len(self.dataset))))
 
 
 @dataclass
@@ -105,6 +164,9 @@ class Remembered:
         if found is None:
             drawn = self.dataset.sample(index)
             pixels = drawn.pixels()
+            if pixels.shape[:2] != drawn.size:
+                text = f"image {drawn.id} ({drawn.image if isinstance(drawn.image, Path) else 'in memory'}) has"
+                raise BadDataset(f"{text} {pixels.shape[:2]} rows and columns; the annotations say {drawn.size}")
             found = replace(drawn, image=pixels)
             with self._lock:
                 if self.limit >= pixels.nbytes and index not in self._kept:
@@ -114,17 +176,17 @@ class Remembered:
 
 
 @contextmanager
-def prefetched(batches: Batches, first: int, workers: int) -> Iterator[Iterator[Mapping[str, Array]]]:
+def prefetched(batches: Batches, first: int, workers: int) -> Iterator[Iterator[list[Inputs]]]:
     """Batches from step `first` on, without end, prepared ahead by threads; results do not depend on their number."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="graphdet-batch")
     try:
-        yield _ahead(pool, batches, first, 2 * workers + 2)
+        yield _ahead(pool, batches, first, workers + 2)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ahead(pool: ThreadPoolExecutor, batches: Batches, step: int, depth: int) -> Iterator[Inputs]:
-    waiting: deque[Future[Inputs]] = deque(pool.submit(batches, step + i) for i in range(depth))
+def _ahead(pool: ThreadPoolExecutor, batches: Batches, step: int, depth: int) -> Iterator[list[Inputs]]:
+    waiting: deque[Future[list[Inputs]]] = deque(pool.submit(batches, step + i) for i in range(depth))
     while True:
         step += 1
         yield waiting.popleft().result()

@@ -8,21 +8,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from graphdet.compiler.backends.torch import load_weights, to_module
+from graphdet.compiler.backends.torch import fast_layout, load_weights, to_module
 from graphdet.data.dataset import Dataset
-from graphdet.eval import CocoResult, evaluate
+from graphdet.eval import CocoEvaluator, CocoResult
 from graphdet.ir import Variant, trace
 from graphdet.records import Array, Detections
 from graphdet.runtime.preprocess import prepare
+from graphdet.train.group import Group
 
 
 class TorchEngine:
     """A detector's inference graph run by PyTorch: images in, detections in their pixels, clipped to them, out."""
 
-    def __init__(self, variant: Variant) -> None:
-        self.variant = variant
+    def __init__(self, variant: Variant, device: torch.device | None = None) -> None:
+        self.variant, self.device = variant, device or torch.device("cpu")
         self.graph = trace(variant, "infer")
-        self.module = to_module(self.graph).eval()
+        self.module = fast_layout(to_module(self.graph).eval(), self.device)
 
     def load(self, weights: Mapping[str, Array]) -> None:
         """Use these weights from now on. Raises BadWeights where they do not fit."""
@@ -35,8 +36,8 @@ class TorchEngine:
             return []
         ready = prepare(images, self.variant.preprocess)
         inputs = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry}
-        found = self.module(**{k: torch.from_numpy(v) for k, v in inputs.items() if k in self.graph.inputs})
-        arrays = {k: v.numpy() for k, v in found.items()}
+        given = {k: torch.from_numpy(v).to(self.device) for k, v in inputs.items() if k in self.graph.inputs}
+        arrays = {k: v.cpu().numpy() for k, v in self.module(**given).items()}
         return [self._detections(arrays, i, shape) for i, shape in enumerate(ready.shapes)]
 
     def _detections(self, found: Mapping[str, Array], i: int, shape: tuple[int, int]) -> Detections:
@@ -46,8 +47,23 @@ class TorchEngine:
         return Detections(boxes, found["scores"][i, :count], found["labels"][i, :count], classes, shape)
 
 
-def evaluate_weights(variant: Variant, weights: Mapping[str, Array], data: Dataset, *, batch: int = 16) -> CocoResult:
-    """COCO figures of a detector with these weights. Raises BadWeights where they do not fit."""
-    engine = TorchEngine(variant)
+def evaluate_weights(
+    variant: Variant, weights: Mapping[str, Array], data: Dataset, *, batch: int = 8, group: Group | None = None
+) -> CocoResult:
+    """COCO figures of a detector with these weights. Raises BadWeights where they do not fit.
+
+    The processes of a group share the images; the figures are exactly those of one process.
+    """
+    group = group or Group()
+    engine = TorchEngine(variant, group.device)
     engine.load(weights)
-    return evaluate(engine, data, batch=batch, progress=False)
+    mine = range(group.rank, len(data), group.world)
+    found: dict[int, Detections] = {}
+    for first in range(0, len(mine), batch):
+        part = mine[first : first + batch]
+        found.update(zip(part, engine([data.sample(i).image for i in part]), strict=True))
+    all_found = {i: detections for part in group.gather(found) for i, detections in part.items()}
+    evaluator = CocoEvaluator(data)
+    for i in range(len(data)):
+        evaluator.add_sample(data.sample(i), all_found[i])
+    return evaluator.summarize()

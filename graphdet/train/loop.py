@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import signal
@@ -14,34 +15,32 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 
-from graphdet import zoo
-from graphdet.compiler.backends.torch import load_weights, to_module
+from graphdet.compiler.backends.torch.norms import refit_norms
 from graphdet.data import Dataset, parse_data
-from graphdet.errors import BadRecipe, Diverged, UnknownName, nearest
+from graphdet.data.order import Order
+from graphdet.errors import BadRecipe, UnknownName, nearest
 from graphdet.eval import CocoResult
-from graphdet.ir import trace
-from graphdet.ir.detector import late_losses
-from graphdet.ir.initial import initial_values
-from graphdet.records import Array
 from graphdet.train import checkpoint
-from graphdet.train.augment import Flip, Jitter, Rescale, Transform
-from graphdet.train.batch import Batches, Remembered, prefetched
+from graphdet.train.batch import Batches, Plan, Remembered, prefetched
 from graphdet.train.evaluate import evaluate_weights
-from graphdet.train.optim import Ema, learning_rate, optimiser_of
+from graphdet.train.group import Group, joined_group
 from graphdet.train.recipe import Recipe
 from graphdet.train.report import Journal, progress_bar
+from graphdet.train.start import check_held_out, start_from, variant_for
+from graphdet.train.state import Training
+from graphdet.train.track import trackers
 
 Moment = Literal["start", "before_step", "after_step", "evaluated", "saved", "end"]
-Watcher = Callable[["Training"], None]
+Watcher = Callable[[Training], None]
+Resume = bool | Literal["auto"]
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left: the file of the averaged weights, the last figures, and whether all steps were done."""
+    """What a run left: the file of the weights, the last figures, and whether all steps were done."""
 
     weights: Path
     step: int
@@ -49,107 +48,22 @@ class Outcome:
     complete: bool = True
 
 
-@dataclass
-class Training:
-    """The state of a run, as watchers see it.
-
-    step: steps done · losses: the terms of the last step, late ones too before they count · loss: what was minimised ·
-    lr: learning rate of the last step · norm: gradient norm before clipping · result: figures of the last evaluation.
-    """
-
-    recipe: Recipe
-    out: Path
-    step: int = 0
-    losses: dict[str, float] = field(default_factory=dict)
-    loss: float = 0.0
-    lr: float = 0.0
-    norm: float = 0.0
-    result: CocoResult | None = None
-
-    def __post_init__(self) -> None:
-        self.variant = zoo.get(self.recipe.detector)
-        graph = trace(self.variant, "train")
-        self.inputs = {name.replace(".", "_") for name in graph.inputs}
-        self.late = late_losses(self.variant)
-        self.module = to_module(graph, initial_values(graph, self.recipe.seed)).train()
-        self.optimiser = optimiser_of(self.module, self.recipe)
-        self.ema = Ema(self.module, self.recipe.ema)
-        self.trainable = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
-
-    def advance(self, inputs: Mapping[str, Array]) -> None:
-        """Do one step. Raises Diverged before the weights change, if a loss or a gradient is not finite."""
-        self.lr = learning_rate(self.recipe, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.lr
-        given = {**inputs, "sampling_seed": np.asarray(self.step + 1, np.float32)}  # 0 would sample the first anchors
-        terms = self.module(**{k: torch.from_numpy(v) for k, v in given.items() if k in self.inputs})
-        self.losses = {name: float(term.detach()) for name, term in terms.items()}
-        self._check("loss term", self.losses)
-        active = [term for name, term in terms.items() if name not in self.late or self.late_active]
-        loss = torch.stack(active).sum()
-        self.optimiser.zero_grad()
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.trainable.values(), self.recipe.clip)
-        self.loss, self.norm = float(loss.detach()), float(norm)
-        if not math.isfinite(self.norm):
-            norms = {n: float(p.grad.norm()) for n, p in self.trainable.items() if p.grad is not None}
-            self._check("gradient of", norms)
-        self.optimiser.step()
-        self.ema.update(self.module)
-        self.step += 1
-
-    @property
-    def late_active(self) -> bool:
-        """Whether the late losses count in the coming step."""
-        return self.step >= self.recipe.l1_from * self.recipe.steps
-
-    def _check(self, what: str, values: Mapping[str, float]) -> None:
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if bad:
-            shown = f"{bad[0]} is {values[bad[0]]}" + (f", and {len(bad) - 1} more are not finite" if bad[1:] else "")
-            raise Diverged(f"step {self.step + 1}: {what} {shown}", help="lower lr, or a longer warmup; then --resume")
-
-    def averaged(self) -> dict[str, Array]:
-        """The averaged weights, which are what training is for."""
-        return {name: value.numpy().copy() for name, value in self.ema.values.items()}
-
-    def snapshot(self) -> checkpoint.Checkpoint:
-        """All state, to be saved."""
-        state = {
-            "optimiser": self.optimiser.state_dict(),
-            "generator": torch.get_rng_state(),
-            "ema_updates": self.ema.updates,
-        }
-        weights = {name: value.numpy() for name, value in self.module.state_dict().items()}
-        return checkpoint.Checkpoint(self.recipe, self.step, weights, self.averaged(), state)
-
-    def restore(self, saved: checkpoint.Checkpoint) -> None:
-        """Go back to a saved state. Raises BadRecipe if that is of a run with other results."""
-        changed = saved.recipe.differences(self.recipe)
-        if changed:
-            text = f"the run in {str(self.out)!r} has another recipe: {'; '.join(changed)}"
-            raise BadRecipe(text, help="train in another folder")
-        load_weights(self.module, saved.weights)
-        self.optimiser.load_state_dict(saved.state["optimiser"])
-        torch.set_rng_state(saved.state["generator"])
-        self.ema.values = {name: torch.from_numpy(np.array(saved.ema[name])) for name in self.ema.values}
-        self.ema.updates, self.step = int(saved.state["ema_updates"]), saved.step
-
-
 def train(
     recipe: Recipe,
     out: str | PathLike[str],
     *,
-    resume: bool = False,
+    resume: Resume = False,
     progress: bool | None = None,
     at: Mapping[Moment, Sequence[Watcher]] | None = None,
 ) -> Outcome:
-    """Train a detector; leaves `OUT/weights.safetensors` (averaged), `OUT/log.jsonl` and `OUT/checkpoints`.
+    """Train a detector; leaves `weights.safetensors`, `best.safetensors`, `log.jsonl` and `checkpoints` in OUT.
+
+    Started by torchrun, its processes train together.
 
     Args:
         recipe: what to do.
         out: folder of the run.
-        resume: go on from the newest checkpoint in `out`.
+        resume: go on from the newest checkpoint in `out`; `auto`: where there is one, else start.
         progress: a progress bar on stderr; None shows it when stderr is a terminal.
         at: callables for the moments `start`, `before_step`, `after_step`, `evaluated`, `saved`, `end`; each gets the
             `Training`.
@@ -159,88 +73,154 @@ def train(
         and a note on stderr says how to resume.
 
     Raises:
-        BadRecipe: the folder holds another run, or, without `resume`, any.
+        BadRecipe: the folder holds another run, or, without `resume`, any; or the recipe does not fit the data.
         Diverged: a loss term or gradient is not finite; the last checkpoint is intact.
-        UnknownName, BadDataset, MissingFile: of the recipe's names.
+        UnknownName, BadDataset, BadWeights, MissingFile: of the recipe's names.
     """
     for name in at or {}:
         if name not in MOMENTS:
             raise UnknownName(f"training has no moment {name!r}", help=nearest(name, MOMENTS) or ", ".join(MOMENTS))
     torch.set_num_threads(recipe.threads)
-    data, held_out = parse_data(recipe.data), parse_data(recipe.held_out) if recipe.held_out else None
-    run = Training(recipe, Path(out))
-    _check_classes(run, data)
-    if resume:
-        run.restore(checkpoint.load(run.out))
-    elif (run.out / "checkpoints").exists():
-        raise BadRecipe(f"{str(run.out)!r} holds a run already", help="resume it (--resume), or choose another folder")
-    run.out.mkdir(parents=True, exist_ok=True)
-    return _Loop(run, data, held_out, at or {}, progress).go()
+    out = Path(out)
+    there = (out / "checkpoints").exists()
+    if there and not resume:
+        raise BadRecipe(f"{str(out)!r} holds a run already", help="resume it (--resume), or choose another folder")
+    with joined_group(recipe.device) as group:
+        setup = Setup.of(recipe, out, group)
+        if resume is True or (resume == "auto" and checkpoint.exists(out)):
+            setup.run.restore(checkpoint.load(out))
+        elif recipe.weights:
+            setup.start()
+        out.mkdir(parents=True, exist_ok=True)
+        return _Loop(setup, at or {}, progress).go()
 
 
-def _check_classes(run: Training, data: Dataset) -> None:
-    expected = run.variant.row.classes
-    if expected and data.classes != expected:
-        raise BadRecipe(
-            f"the data has the classes {', '.join(data.classes[:8])}; {run.variant.name} has {', '.join(expected[:8])}",
-            help="train on a dataset of the detector's classes",
+@dataclass
+class Setup:
+    """A run with the data that it learns from."""
+
+    run: Training
+    batches: Batches
+    held_out: Dataset | None
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, recipe: Recipe, out: Path, group: Group) -> Setup:
+        """Open the data and make the detector for its classes."""
+        if recipe.batch % (group.world * recipe.accumulate):
+            shares = f"{group.world} processes x {recipe.accumulate} parts"
+            raise BadRecipe(f"batch {recipe.batch} cannot be shared equally by {shares}")
+        data, held_out = parse_data(recipe.data), parse_data(recipe.held_out) if recipe.held_out else None
+        if held_out is not None:
+            check_held_out(data, held_out)
+        variant = variant_for(recipe.detector, data)
+        remembered = Remembered(data, recipe.cache_mb << 20)
+        if not len(data):
+            raise BadRecipe("the dataset for training has no images")
+        order = Order(recipe.sampling, data, recipe.seed)
+        per_epoch = order.length / recipe.batch
+        steps = recipe.steps or max(1, math.ceil(recipe.epochs * per_epoch))
+        run = Training(recipe, out, variant, steps, per_epoch, group)
+        late = recipe.transforms if recipe.late_transforms is None else recipe.late_transforms
+        plan = Plan(recipe.transforms, late, run.late_from, recipe.sizes, recipe.resize_every)
+        shard = (group.rank, group.world)
+        masks = "truth_masks" in run.inputs
+        batches = Batches(
+            remembered, variant.preprocess, recipe.batch, recipe.seed, plan, order, recipe.accumulate, shard, masks
         )
+        return cls(run, batches, held_out)
+
+    def start(self) -> None:
+        """Take the recipe's weights, and set up folded norms anew."""
+        run, recipe = self.run, self.run.recipe
+        taken = start_from(run.module, run.variant, recipe.weights)
+        self.notes.append(str(taken))
+        if not recipe.refit_norms:
+            return
+        plain = Batches(self.batches.dataset, run.variant.preprocess, recipe.batch, recipe.seed)
+        parts = itertools.chain.from_iterable(map(plain, range(-(-recipe.refit_norms // recipe.batch))))
+        count = refit_norms(run.module, (run.tensors(part) for part in parts))
+        if count:
+            self.notes.append(f"{count} folded batch norms estimated anew from {recipe.refit_norms} images")
+        if run.average is not None:
+            run.average.reset(run.module)
 
 
 @dataclass
 class _Loop:
-    run: Training
-    data: Dataset
-    held_out: Dataset | None
+    setup: Setup
     at: Mapping[Moment, Sequence[Watcher]]
     progress: bool | None
     stopped: bool = False
     saved_at: int = -1
 
+    @property
+    def run(self) -> Training:
+        return self.setup.run
+
     def go(self) -> Outcome:
         run, recipe = self.run, self.run.recipe
         with ExitStack() as stack:
-            journal = stack.enter_context(Journal(run.out / "log.jsonl", run.step))
-            bar = stack.enter_context(progress_bar(recipe.steps, self.progress))
-            self.own: dict[Moment, tuple[Watcher, ...]] = {
-                "after_step": (journal.step, bar),
-                "evaluated": (journal.evaluated,),
-            }
-            remembered = Remembered(self.data, recipe.cache_mb << 20)
-            batches = Batches(remembered, run.variant.preprocess, recipe.batch, recipe.seed, transforms_of(recipe))
-            stream = stack.enter_context(prefetched(batches, run.step, recipe.workers))
+            self.own: dict[Moment, list[Watcher]] = {}
+            if run.group.first:
+                journal = stack.enter_context(Journal(run.out / "log.jsonl", run.step))
+                bar = stack.enter_context(progress_bar(run.steps, self.progress))
+                self.own = {"after_step": [journal.step, bar], "evaluated": [journal.evaluated]}
+                for tracker in trackers(recipe, run.out):
+                    stack.callback(tracker.close)
+                    self.own["after_step"].append(tracker.step)
+                    self.own["evaluated"].append(tracker.evaluated)
+                for note in self.setup.notes:
+                    journal.note(note)
+                    print(note, file=sys.stderr)
+            stream = stack.enter_context(prefetched(self.setup.batches, run.step, recipe.workers))
             stack.enter_context(self._interruptible())
             self._call("start")
-            while run.step < recipe.steps and not self.stopped:
+            while run.step < run.steps and not self.stopped:
                 self._call("before_step")
                 run.advance(next(stream))
                 self._call("after_step")
+                self.stopped = run.group.any(self.stopped)
                 self._due()
             return self._finish()
 
     def _due(self) -> None:
         run, recipe = self.run, self.run.recipe
-        last = run.step == recipe.steps
-        if self.held_out is not None and not self.stopped and (last or run.step % recipe.evaluate_every == 0):
-            run.result = evaluate_weights(run.variant, run.averaged(), self.held_out)
-            self._call("evaluated")
-        if last or run.step % recipe.save_every == 0:
+        last, epoch = run.step == run.steps, max(1, round(run.per_epoch))
+        due = last or run.step % (recipe.evaluate_every or epoch) == 0
+        if self.setup.held_out is not None and due and not self.stopped:
+            self._evaluate(self.setup.held_out)
+        if last or run.step % (recipe.save_every or epoch) == 0:
             self._save()
+
+    def _evaluate(self, held_out: Dataset) -> None:
+        run = self.run
+        weights = run.averaged()
+        run.result = evaluate_weights(run.variant, weights, held_out, group=run.group)
+        value = checkpoint.figure(run.result.figures(), run.recipe.best_by)
+        if value > run.best:
+            run.best = value
+            if run.group.first:
+                checkpoint.write_result(run.out / "best.safetensors", weights, _facts(run))
+        self._call("evaluated")
 
     def _finish(self) -> Outcome:
         run = self.run
         if self.saved_at != run.step:
             self._save()
-        complete = run.step == run.recipe.steps
-        if not complete:
-            print(f"interrupted after step {run.step}; resume with the same options and --resume", file=sys.stderr)
+        complete = run.step == run.steps
         path = run.out / "weights.safetensors"
-        checkpoint.write_result(path, run.averaged(), _facts(run))
+        if run.group.first:
+            if not complete:
+                print(f"interrupted after step {run.step}; resume with the same options and --resume", file=sys.stderr)
+            checkpoint.write_result(path, run.averaged(), _facts(run))
         self._call("end")
         return Outcome(path, run.step, run.result, complete)
 
     def _save(self) -> None:
-        checkpoint.save(self.run.out, self.run.snapshot())
+        if self.run.group.first:
+            checkpoint.save(self.run.out, self.run.snapshot(), self.run.recipe.keep)
+        self.run.group.wait()
         self.saved_at = self.run.step
         self._call("saved")
 
@@ -269,15 +249,12 @@ class _Loop:
                 signal.signal(number, handler)
 
 
-def transforms_of(recipe: Recipe) -> tuple[Transform, ...]:
-    """The recipe's augmentations."""
-    return (Rescale(recipe.rescale), Flip(recipe.flip, recipe.flip), Jitter(recipe.jitter))
-
-
 def _facts(run: Training) -> dict[str, str]:
     """Metadata of the resulting weights."""
     facts = {"detector": run.variant.name, "step": str(run.step), "recipe": json.dumps(run.recipe.as_dict())}
     facts["classes"] = json.dumps(list(run.variant.row.classes))
+    if "num_classes" in run.variant.row.arguments:
+        facts["num_classes"] = str(run.variant.row.arguments["num_classes"])
     if run.result is not None:
         facts["figures"] = json.dumps({k: round(v, 4) for k, v in run.result.figures().items()})
     return facts

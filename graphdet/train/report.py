@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphdet.train.loop import Training
+    from graphdet.train.state import Training
 
 
 class Journal:
@@ -34,7 +34,13 @@ class Journal:
         now = time.perf_counter()
         seconds, self._before = now - self._before, now
         terms = {name: round(value, 6) for name, value in run.losses.items()}
-        facts = {"step": run.step, "loss": round(run.loss, 6), **terms, "lr": float(f"{run.lr:.4g}")}
+        facts = {
+            "step": run.step,
+            "epoch": round(run.epoch, 3),
+            "loss": round(run.loss, 6),
+            **terms,
+            "lr": float(f"{run.lr:.4g}"),
+        }
         self._write({**facts, "norm": round(run.norm, 4), "seconds": round(seconds, 4)})
 
     def evaluated(self, run: Training) -> None:
@@ -42,6 +48,10 @@ class Journal:
         assert run.result is not None, "the moment says that there was one"
         self._write({"step": run.step, "evaluation": run.result.as_dict()})
         self._before = time.perf_counter()
+
+    def note(self, text: str) -> None:
+        """Log a sentence."""
+        self._write({"step": 0, "note": text})
 
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(json.dumps(line) + "\n")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from graphdet.data import Sample, Scenes
+from graphdet.data.transforms import Flip, Jitter, Rescale, Transform
 from graphdet.errors import BadDataset
 from graphdet.records import Array, Preprocess, Truth
 from graphdet.runtime.preprocess import prepare
-from graphdet.train.augment import Flip, Jitter, Rescale, Transform
-from graphdet.train.batch import Batches, Remembered, batch_inputs, prefetched
+from graphdet.train.batch import Batches, Plan, Remembered, batch_inputs, prefetched
 
 SPEC = Preprocess(size=(64, 96), pad=114.0)
 
@@ -34,7 +35,7 @@ def white_box(image: Array) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize(
-    "transform", [Flip(1, 0), Flip(0, 1), Flip(1, 1), Jitter(1.0), Rescale(1.0), Rescale(1.0, 1.2, 1.4)]
+    "transform", [Flip(1, 0), Flip(0, 1), Flip(0, 0, 1), Jitter(1.0), Rescale(1.0), Rescale(1.0, 1.2, 1.4)]
 )
 def test_boxes_move_with_the_pixels(transform: Transform) -> None:
     sample = blocks([(30, 20, 60, 41)])
@@ -66,7 +67,7 @@ def test_rescale_drops_what_leaves_the_window() -> None:
         assert (boxes <= (96, 64, 96, 64)).all()
 
 
-@pytest.mark.parametrize("transform", [Flip(1, 1), Jitter(1.0), Rescale(1.0)])
+@pytest.mark.parametrize("transform", [Flip(0, 0, 1), Jitter(1.0), Rescale(1.0)])
 def test_no_objects(transform: Transform) -> None:
     changed = transform(blocks([]), np.random.default_rng(0))
     assert changed.truth.boxes.shape == (0, 4)
@@ -111,19 +112,19 @@ class Numbered:
 
 def test_every_epoch_shows_every_image_once_in_a_new_order() -> None:
     batches = Batches(Numbered(6), SPEC, batch=4, seed=3)
-    seen = [int(p[0, 0, 0]) for step in range(6) for p in batches(step)["pixels"]]
+    seen = [int(p[0, 0, 0]) for step in range(6) for p in batches(step)[0]["pixels"]]
     epochs = [seen[i : i + 6] for i in range(0, 24, 6)]
     assert all(sorted(e) == list(range(6)) for e in epochs)
     assert len({tuple(e) for e in epochs}) > 1
 
 
 def test_a_step_is_the_same_from_anywhere() -> None:
-    batches = Batches(Scenes(5, size=(64, 96)), SPEC, 3, seed=1, transforms=(Flip(), Jitter(), Rescale()))
+    batches = Batches(Scenes(5, size=(64, 96)), SPEC, 3, seed=1, plan=Plan((Flip(), Jitter(), Rescale()), (Flip(),), 3))
     for workers in (1, 3):
         with prefetched(batches, 2, workers) as stream:
             for step in (2, 3, 4):
-                found = next(stream)
-                expected = batches(step)
+                (found,) = next(stream)
+                (expected,) = batches(step)
                 assert all(np.array_equal(found[k], expected[k]) for k in expected)
 
 
@@ -148,3 +149,47 @@ def test_errors_of_workers_arrive() -> None:
 def test_an_empty_dataset_is_refused() -> None:
     with pytest.raises(BadDataset, match="no images"):
         Batches(Numbered(0), SPEC, 1)
+
+
+def test_parts_and_processes_share_a_batch_in_order() -> None:
+    def greys(**options: Any) -> list[list[int]]:
+        parts = Batches(Numbered(8), SPEC, 8, seed=3, **options)(0)
+        return [[int(p[0, 0, 0]) for p in part["pixels"]] for part in parts]
+
+    (whole,) = greys()
+    assert greys(parts=4) == [whole[i : i + 2] for i in (0, 2, 4, 6)]
+    assert greys(shard=(1, 2), parts=2) == [whole[4:6], whole[6:8]]
+
+
+def test_sizes_change_every_few_steps_and_are_the_same_everywhere() -> None:
+    plan = Plan(sizes=((64, 96), (32, 48), (96, 128)), resize_every=2)
+    shapes = [Batches(Numbered(2), SPEC, 1, plan=plan)(step)[0]["pixels"].shape[2:] for step in range(12)]
+    assert all(shapes[i] == shapes[i + 1] for i in range(0, 12, 2))
+    assert len(set(shapes)) > 1
+
+
+def test_masks_lie_on_their_objects() -> None:
+    sample = blocks([(10, 8, 40, 30), (50, 20, 90, 60)])
+    outline = np.array([[10, 8], [40, 8], [40, 30], [10, 30]], np.float32)
+    drawn = np.zeros((64, 96), np.uint8)
+    drawn[20:60, 50:90] = 1
+    sample = replace(sample, truth=replace(sample.truth, masks=((outline,), drawn)))
+    inputs = batch_inputs([sample, blocks([(0, 0, 4, 4)], (32, 48))][:1], Preprocess(size=(32, 48)), masks=True)
+    masks = inputs["truth_masks"]
+    assert masks.shape == (1, 2, 32, 64)
+    for mask, box in zip(masks[0], inputs["truth_boxes"][0], strict=True):
+        x1, y1, x2, y2 = (int(v) for v in box)
+        assert mask[y1:y2, x1:x2].all()
+        assert mask.sum() == (y2 - y1) * (x2 - x1)
+    with pytest.raises(BadDataset, match="has no masks"):
+        batch_inputs([blocks([(0, 0, 4, 4)])], SPEC, masks=True)
+
+
+def test_an_image_of_another_size_than_its_record_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Wrong(Numbered):
+        def sample(self, index: int) -> Sample:
+            return replace(super().sample(index), size=(96, 64))
+
+    with pytest.raises(BadDataset, match=r"annotations say \(96, 64\)"):
+        Remembered(Wrong(1), 0).sample(0)

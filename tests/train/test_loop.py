@@ -16,13 +16,19 @@ torch = pytest.importorskip("torch")
 from click.testing import CliRunner  # noqa: E402
 
 from graphdet import zoo  # noqa: E402
+from graphdet.data.transforms import Flip, Jitter, Mosaic, Rescale  # noqa: E402
 from graphdet.errors import BadRecipe, BadWeights, Diverged, MissingFile, UnknownName  # noqa: E402
 from graphdet.importers import read_weights  # noqa: E402
 from graphdet.ir.detector import late_losses  # noqa: E402
 from graphdet.train import Recipe, checkpoint, train  # noqa: E402
 from graphdet.train.evaluate import TorchEngine  # noqa: E402
-from graphdet.train.loop import Moment, Training, Watcher  # noqa: E402
-from graphdet.train.optim import learning_rate, optimiser_of  # noqa: E402
+from graphdet.train.group import Group  # noqa: E402
+from graphdet.train.loop import Moment, Setup, Watcher  # noqa: E402
+from graphdet.train.optim import factors_of, optimiser_of  # noqa: E402
+from graphdet.train.recipe import Exponential, Linear, Optimiser, Rule  # noqa: E402
+from graphdet.train.recipes import RECIPES, fields_of  # noqa: E402
+from graphdet.train.schedule import Step, Warmup  # noqa: E402
+from graphdet.train.state import Training  # noqa: E402
 
 At = dict[Moment, list[Watcher]]
 TINY = Recipe(
@@ -30,14 +36,16 @@ TINY = Recipe(
     "scenes:2:1:64x64",
     steps=3,
     batch=2,
-    warmup=0,
-    lr=2e-3,
-    flip=0,
-    jitter=0,
-    rescale=0,
+    optimiser=Optimiser("AdamW", 2e-3, 0.02, {}),
+    warmup=Warmup(),
+    average=Exponential(0.002, 100.0),
     threads=1,
-    l1_from=1.0,
 )
+
+
+def state(recipe: Recipe, out: Path) -> Training:
+    """A run's state before the first step."""
+    return Setup.of(recipe, out, Group()).run
 
 
 def losses(out: Path, name: str = "loss") -> list[float]:
@@ -65,7 +73,8 @@ def test_three_steps_lower_the_loss(tmp_path: Path) -> None:
 
 
 def test_resume_is_exact(tmp_path: Path) -> None:
-    recipe = replace(TINY, steps=4, save_every=2, flip=0.5, jitter=0.5, rescale=0.5, l1_from=0.5, threads=1)
+    changes = (Mosaic((64, 64)), Flip(), Jitter(), Rescale())
+    recipe = replace(TINY, steps=4, save_every=2, transforms=changes, late_transforms=(Flip(),), late_from=0.75)
 
     def stop_after_two(run: Training) -> None:
         if run.step == 2:
@@ -92,7 +101,7 @@ def test_ctrl_c_says_how_to_resume(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_late_losses_join_late(tmp_path: Path) -> None:
     assert late_losses(zoo.get("yolox_scenes")) == {"loss_l1"}
-    train(replace(TINY, l1_from=0.6), tmp_path, progress=False)  # from 1.8 steps of 3
+    train(replace(TINY, late_from=0.6), tmp_path, progress=False)  # from 1.8 steps of 3
     terms = [losses(tmp_path, name) for name in ("loss_cls", "loss_bbox", "loss_obj")]
     late = np.array(losses(tmp_path)) - np.sum(terms, axis=0)
     np.testing.assert_allclose(late, [0, 0, losses(tmp_path, "loss_l1")[2]], atol=1e-4)
@@ -104,9 +113,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
             with torch.no_grad():
                 run.trainable["bbox_head.multi_level_conv_obj.0.bias"].fill_(float("nan"))
 
-    with pytest.raises(Diverged, match="step 3: loss term loss_") as caught:
+    with pytest.raises(
+        Diverged,
+        match=r"step 3: loss term loss_.*; first not finite: the parameter bbox_head\.multi_level_conv_obj\.0\.bias",
+    ) as caught:
         train(replace(TINY, save_every=2), tmp_path, progress=False, at={"before_step": [spoil]})
-    assert "lower lr" in caught.value.help
+    assert "lower optimiser.lr" in caught.value.help
     saved = checkpoint.load(tmp_path)
     assert saved.step == 2
     assert all(np.isfinite(array).all() for array in saved.weights.values())
@@ -122,7 +134,7 @@ def test_a_gradient_that_is_not_finite_is_named(tmp_path: Path) -> None:
 
 
 def test_a_failed_save_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Training(TINY, tmp_path)
+    run = state(TINY, tmp_path)
     checkpoint.save(tmp_path, run.snapshot())
 
     def full(*_: Any) -> None:
@@ -142,12 +154,12 @@ def test_a_failed_save_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: 
 def test_unusable_folders(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match="no checkpoint"):
         train(TINY, tmp_path / "new", resume=True, progress=False)
-    run = Training(TINY, tmp_path)
+    run = state(TINY, tmp_path)
     folder = checkpoint.save(tmp_path, run.snapshot())
     with pytest.raises(BadRecipe, match="holds a run already"):
         train(TINY, tmp_path, progress=False)
-    with pytest.raises(BadRecipe, match=r"another recipe: lr: 0\.002 -> 0\.001"):
-        train(replace(TINY, lr=1e-3), tmp_path, resume=True, progress=False)
+    with pytest.raises(BadRecipe, match=r"another recipe: optimiser\.lr: 0\.002 -> 0\.001"):
+        train(TINY.with_fields({"optimiser.lr": 1e-3}), tmp_path, resume=True, progress=False)
     (folder / "state.pt").write_bytes(b"no archive")
     with pytest.raises(BadWeights, match="cannot be read"):
         checkpoint.load(tmp_path)
@@ -173,41 +185,122 @@ def test_evaluation_and_result(tmp_path: Path) -> None:
 def test_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="moment 'after_setp'"):
         train(TINY, tmp_path, at={"after_setp": []})  # type: ignore[dict-item]
-    with pytest.raises(BadRecipe, match=r"has the classes .* yolox_nano has"):
-        train(replace(TINY, detector="yolox_nano"), tmp_path)
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"batch": 1.5}, {"lr": 0.0}, {"ema": 1.5}, {"optimiser": "adam"}, {"precision": "fp16"}]
+    "change",
+    [
+        {"batch": 1.5},
+        {"batch": 0},
+        {"optimiser.lr": 0.0},
+        {"average.momentum": "much"},
+        {"precision": "fp8"},
+        {"late_from": 2.0},
+        {"accumulate": 3},
+        {"schedule": "Cosin"},
+        {"transforms": [{"kind": "Flop"}]},
+        {"transforms": [{"kind": "Flip", "chance": 1}]},
+        {"transforms.4.chance": 1},
+    ],
 )
 def test_recipes_are_checked(change: dict[str, Any]) -> None:
     with pytest.raises(BadRecipe):
-        replace(TINY, **change)
+        TINY.with_fields(change)
 
 
-def test_recipe_round_trip() -> None:
-    assert Recipe.from_dict(json.loads(json.dumps(TINY.as_dict()))) == TINY
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_recipes_round_trip(name: str) -> None:
+    recipe = Recipe.from_dict({"detector": "yolox_nano", "data": "scenes:2", **fields_of(name)})
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
+
+
+def test_fields_change_by_dotted_names() -> None:
+    found = TINY.with_fields({"schedule": "Step", "schedule.gamma": 0.5, "average": None, "transforms": ["Flip"]})
+    assert found.schedule == Step(gamma=0.5)
+    assert found.average is None
+    assert found.transforms == (Flip(),)
+    assert found.with_fields({"transforms.0.vertical": 0.25}).transforms == (Flip(0.5, 0.25),)
     with pytest.raises(BadRecipe, match="no 'step'") as caught:
         Recipe.from_dict({"step": 3})
     assert "steps" in caught.value.help
 
 
-def test_schedule_and_groups() -> None:
-    recipe = replace(TINY, steps=100, warmup=10, lr=1.0, final_lr=0.1)
-    assert learning_rate(recipe, 0) == pytest.approx(0.1)
-    assert learning_rate(recipe, 10) == pytest.approx(1.0)
-    assert learning_rate(recipe, 100) == pytest.approx(0.1)
-    decayed, spared = optimiser_of(Training(TINY, Path()).module, TINY).param_groups
-    assert {p.ndim for p in spared["params"]} == {1}
-    assert spared["weight_decay"] == 0
-    assert all(p.ndim > 1 for p in decayed["params"])
+def test_unknown_optimisers_and_options_are_named(tmp_path: Path) -> None:
+    for change, text in (({"name": "AdamX"}, "no 'AdamX'"), ({"options": {"momentun": 1}}, "no option 'momentun'")):
+        with pytest.raises(BadRecipe, match=text):
+            state(replace(TINY, optimiser=replace(TINY.optimiser, **change)), tmp_path)
+
+
+def test_factors_of_parameters(tmp_path: Path) -> None:
+    rules = (Rule(r"multi_level_conv_cls\.", lr=10.0, decay=2.0),)
+    spec = Optimiser("SGD", norm_decay=0.0, bias_decay=0.5, bias_lr=2.0, rules=rules, layer_decay=0.5)
+    found = factors_of(state(TINY, tmp_path).module, spec)
+    assert found["neck.reduce_layers.0.conv.weight"] == (1, 1)
+    assert found["neck.reduce_layers.0.bn.weight"] == found["neck.reduce_layers.0.bn.bias"] == (1, 0)
+    assert found["bbox_head.multi_level_conv_reg.0.bias"] == (2, 0.5)
+    assert found["bbox_head.multi_level_conv_cls.0.weight"] == (10, 2)
+    stages = {n.split(".")[1]: lr for n, (lr, _) in found.items() if n.startswith("backbone.")}
+    assert sorted(stages.values()) == [0.5**i for i in (5, 4, 3, 2, 1)]
+    assert stages["stage4"] == 0.5
+    groups = optimiser_of(state(TINY, tmp_path).module, spec).param_groups
+    assert {(g["factor"], g["weight_decay"] / spec.weight_decay) for g in groups} == set(found.values())
+
+
+def test_parts_accumulate_to_the_whole_batch(tmp_path: Path) -> None:
+    """Without batch norms' statistics, and with as many positives in each part, parts sum to the batch."""
+    base = replace(TINY, data="scenes:1:1:64x64", batch=2, freeze_norms=("",), optimiser=Optimiser("SGD", 1e-3))
+    runs = [Setup.of(replace(base, accumulate=parts), tmp_path, Group()) for parts in (1, 2)]
+    for setup in runs:
+        setup.run.advance(setup.batches(0))
+    whole, halves = (setup.run for setup in runs)
+    assert halves.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert halves.norm == pytest.approx(whole.norm, rel=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_learns(tmp_path: Path, precision: str) -> None:
+    train(TINY.with_fields({"precision": precision}), tmp_path / precision, progress=False)
+    course = losses(tmp_path / precision)
+    train(TINY, tmp_path / "fp32", progress=False)
+    np.testing.assert_allclose(course[0], losses(tmp_path / "fp32")[0], rtol=0.05)
+    assert course[-1] < course[0]
+
+
+def test_the_average_follows_its_rule(tmp_path: Path) -> None:
+    run = state(replace(TINY, average=Linear(0.1, 4)), tmp_path)
+    assert run.average is not None
+    name = "bbox_head.multi_level_conv_reg.0.bias"
+    expected = run.average.values[name].clone()
+    for rate in (1 - 2 / 5, 1 - 3 / 6, 1 - 4 / 7):
+        with torch.no_grad():
+            run.trainable[name].add_(1.0)
+        run.average.update(run.module)
+        expected += rate * (run.trainable[name].detach() - expected)
+        torch.testing.assert_close(run.average.values[name], expected)
+
+
+def test_frozen_parameters_and_norms_do_not_move(tmp_path: Path) -> None:
+    recipe = replace(TINY, freeze=(r"backbone\.stem",), freeze_norms=(r"neck\.",), average=None)
+    before = checkpoint.load(_run(replace(recipe, steps=1), tmp_path / "a")).weights
+    after = checkpoint.load(_run(replace(recipe, steps=3), tmp_path / "b")).weights
+    moved = {n for n in before if not np.array_equal(before[n], after[n])}
+    assert not any(n.startswith("backbone.stem") for n in moved)
+    assert not any(n.startswith("neck.") and "running" in n for n in moved)
+    assert "neck.reduce_layers.0.bn.weight" in moved
+    assert "backbone.stage1.0.conv.bn.running_mean" in moved or any("stage1" in n and "running" in n for n in moved)
+    with pytest.raises(BadRecipe, match="no parameter's name starts with 'backbon_'"):
+        state(replace(TINY, freeze=("backbon_",)), tmp_path)
+
+
+def _run(recipe: Recipe, out: Path) -> Path:
+    train(recipe, out, progress=False)
+    return out
 
 
 def test_command_line(tmp_path: Path) -> None:
     from graphdet.cli.train import command
 
     options = [
-        "--detector",
         "yolox_scenes",
         "--data",
         "scenes:2:1:64x64",
@@ -219,7 +312,7 @@ def test_command_line(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     done = CliRunner().invoke(
-        command, [*options, "--steps", "1", "--set", "warmup=0", "--set", "optimiser=sgd", "--json"]
+        command, [*options, "--steps", "1", "--set", "warmup.steps=0", "--set", "optimiser.name=SGD", "--json"]
     )
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout)

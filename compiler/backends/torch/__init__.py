@@ -6,10 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphdet.compiler.backends.torch.module import fast_layout as fast_layout
     from graphdet.compiler.backends.torch.module import load_weights as load_weights
     from graphdet.compiler.backends.torch.module import to_module as to_module
 
-__all__ = ["load_weights", "to_module"]
+__all__ = ["fast_layout", "load_weights", "to_module"]
 
 
 def __getattr__(name: str) -> Any:

@@ -94,7 +94,7 @@ class _Lowering:
             case _:
                 operands = tuple(None if v is None else self.values[v] for v in node.inputs)
                 attributes = {k: self._attribute(v) for k, v in node.attributes.items()}
-                result = self.program.call_function(_callable(node.op.name), operands, attributes)
+                result = self.program.call_function(callable_of(node.op.name), operands, attributes)
                 result.meta["place"] = node.place
                 self._results(node, result)
 
@@ -152,7 +152,7 @@ class _Lowering:
 
 
 @cache
-def _callable(name: str) -> Callable[..., Any]:
+def callable_of(name: str) -> Callable[..., Any]:
     """The op's PyTorch rule as a plain function under the op's name, so that generated code reads like the graph."""
     rule = RULES.get(name) or OPS[name].rules["torch"]
 
@@ -162,6 +162,13 @@ def _callable(name: str) -> Callable[..., Any]:
     apply.__name__ = apply.__qualname__ = name
     apply.__module__ = "graphdet.ops"
     return apply
+
+
+def fast_layout(module: fx.GraphModule, device: Any = "cpu") -> fx.GraphModule:
+    """The module on a device, its kernels with channels innermost, as convolutions are fastest."""
+    place: Any = module.to
+    moved: fx.GraphModule = place(device, memory_format=torch.channels_last)
+    return moved
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Array]) -> None:
