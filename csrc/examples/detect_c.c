@@ -1,4 +1,4 @@
-/* detect_c ENGINE.gdet IMAGE.ppm: the detections of one image by the C interface alone, one a line. */
+/* detect_c ENGINE.gdet IMAGE.ppm...: the detections of up to 64 images by the C interface alone, one a line. */
 #include <graphdet/graphdet_c.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,34 +29,51 @@ static uint8_t* read_ppm(const char* path, gd_image* image) {
     return pixels;
 }
 
+static void print(const gd_engine* engine, const gd_result* result) {
+    size_t objects = 0, i = 0;
+    const gd_detection* found = gd_result_objects(result, 0, &objects);
+    for (i = 0; i < objects; ++i) {
+        const char* name = gd_engine_class_name(engine, found[i].label);
+        printf("%s %.9g %.9g %.9g %.9g %.9g\n", name != NULL ? name : "?", (double)found[i].score,
+               (double)found[i].box[0], (double)found[i].box[1], (double)found[i].box[2], (double)found[i].box[3]);
+    }
+}
+
 int main(int count, char** words) {
-    gd_image image;
     gd_engine* engine = NULL;
-    gd_result* result = NULL;
-    uint8_t* pixels = NULL;
-    int failed = 1;
-    if (count != 3) {
-        fprintf(stderr, "usage: detect_c ENGINE.gdet IMAGE.ppm\n");
+    uint8_t* pixels[64] = {NULL};
+    gd_job* jobs[64] = {NULL};
+    int i = 0, failed = 0;
+    if (count < 3 || count > 66) {
+        fprintf(stderr, "usage: detect_c ENGINE.gdet IMAGE.ppm...\n");
         return 1;
     }
-    pixels = read_ppm(words[2], &image);
-    if (pixels == NULL) {
-        fprintf(stderr, "detect_c: cannot read %s\n", words[2]);
-    } else if (gd_engine_load(words[1], 1, &engine) != GD_OK ||
-               gd_engine_detect(engine, &image, 1, GD_DEFAULT, GD_DEFAULT, &result) != GD_OK) {
-        fprintf(stderr, "detect_c: %s\n", gd_last_error());
-    } else {
-        size_t objects = 0, i = 0;
-        const gd_detection* found = gd_result_objects(result, 0, &objects);
-        for (i = 0; i < objects; ++i) {
-            const char* name = gd_engine_class_name(engine, found[i].label);
-            printf("%s %.9g %.9g %.9g %.9g %.9g\n", name != NULL ? name : "?", (double)found[i].score,
-                   (double)found[i].box[0], (double)found[i].box[1], (double)found[i].box[2], (double)found[i].box[3]);
+    failed = gd_engine_load(words[1], 1, &engine) != GD_OK;
+    if (failed) fprintf(stderr, "detect_c: %s\n", gd_last_error());
+    /* The engine works on the first image while the others are read. */
+    for (i = 0; !failed && i < count - 2; ++i) {
+        gd_image image;
+        pixels[i] = read_ppm(words[i + 2], &image);
+        failed = pixels[i] == NULL;
+        if (failed) {
+            fprintf(stderr, "detect_c: cannot read %s\n", words[i + 2]);
+        } else if (gd_engine_submit(engine, &image, 1, GD_DEFAULT, GD_DEFAULT, &jobs[i]) != GD_OK) {
+            fprintf(stderr, "detect_c: %s\n", gd_last_error());
+            failed = 1;
         }
-        failed = 0;
     }
-    gd_result_free(result);
-    gd_engine_free(engine);
-    free(pixels);
+    for (i = 0; i < count - 2 && jobs[i] != NULL; ++i) {
+        gd_result* result = NULL;
+        if (gd_job_wait(jobs[i], &result) == GD_OK) {
+            print(engine, result);
+        } else {
+            fprintf(stderr, "detect_c: %s\n", gd_last_error());
+            failed = 1;
+        }
+        gd_result_free(result);
+        gd_job_free(jobs[i]);
+    }
+    gd_engine_free(engine); /* before the pixels, which work in progress may read */
+    for (i = 0; i < count - 2; ++i) free(pixels[i]);
     return failed;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,12 +28,13 @@ TARGETS = {  # target -> modules that building and running need
     "torch": ("torch",),
 }
 EXTENSION = "graphdet.runtime._C"
+NO_ADAPTER = "C++ has no adapter: no package brings the headers"
 
 
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """Import every package, say which targets are available, and how to install what is missing.
+    """Import every package, say which targets are available, from C++ too, and how to install what is missing.
 
     Exits with 1 when the native extension or every target is missing.
 
@@ -47,7 +49,10 @@ def command(as_json: bool) -> None:
         for target, needed in TARGETS.items()
     }
     if as_json:
-        available = {target: {"available": not missing, "install": missing} for target, missing in targets.items()}
+        available = {
+            target: {"available": not missing, "install": missing, "cpp": cpp(target)}
+            for target, missing in targets.items()
+        }
         emit({"packages": packages, "extension": extension, "targets": available})
     else:
         rows = [
@@ -56,9 +61,22 @@ def command(as_json: bool) -> None:
         ]
         table(("package", "version", "loads", "to mend"), rows)
         facts([("native extension", "loads" if extension["loads"] else f"MISSING: {extension['install']}")])
-        facts([(f"target {t}", "available" if not m else "needs: " + "; ".join(m)) for t, m in targets.items()])
+        verdicts = {t: "available" if not missing else "needs: " + "; ".join(missing) for t, missing in targets.items()}
+        facts([(f"target {t}", f"{verdict}; {cpp(t)}") for t, verdict in verdicts.items()])
     if not extension["loads"] or all(targets.values()):
         click.get_current_context().exit(1)
+
+
+def cpp(target: str) -> str:
+    """Whether the C++ library, built here, would run files of a target."""
+    if target != "openvino":
+        return NO_ADAPTER
+    try:
+        from openvino.utils import get_cmake_path
+    except ImportError:
+        return "C++ needs: pip install openvino"
+    found = (Path(get_cmake_path()) / "OpenVINOConfig.cmake").exists()
+    return "C++ can be built" if found else "C++ needs a package of openvino with its CMake files"
 
 
 def probe(module: str, distribution: str, install: str) -> dict[str, Any]:

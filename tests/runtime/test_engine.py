@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from graphdet.runtime import kernels as kernels_module
 from graphdet.runtime.adapters import ADAPTERS, Adapter, open_segment
 from graphdet.runtime.artefact import pack_arrays
 from graphdet.runtime.header import Input, NativeStep
-from graphdet.runtime.preprocess import prepare
+from graphdet.runtime.preprocess import from_dlpack, pictures, prepare
 from tests.runtime.tiny import PARTS, artefact, external, header, plan, segment
 
 pytest.importorskip("graphdet.runtime._C", reason="the kernel extension is not built")
@@ -199,6 +200,70 @@ def test_calls_from_several_threads(target: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda peak: engine(photo(64, 64, peak))[0], peaks))
     assert np.allclose([one.scores[0] for one in found], np.array(peaks) / 255, rtol=1e-5)
+
+
+def test_threads_do_not_wait_for_each_other(target: str) -> None:
+    """One call stops inside a watch while another runs to its end."""
+    engine, inside, go = Engine(artefact(target=target)), threading.Event(), threading.Event()
+    batch = prepare([photo(64, 64)], engine.header.preprocess)
+
+    def stop(name: str, _: Array) -> None:
+        if name == "v3":
+            inside.set()
+            assert go.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(engine.run, batch.pixels, batch.size, batch.geometry, watch=stop)
+        assert inside.wait(60)
+        found = engine(photo(64, 64, 0))
+        go.set()
+        assert slow.result(60)["count"].tolist() == [2]
+    assert len(found[0]) == 0
+
+
+def test_watch_sees_every_value_and_may_fail(target: str) -> None:
+    engine, seen = Engine(artefact(target=target)), []
+    batch = prepare([photo(64, 64)], engine.header.preprocess)
+    engine.run(batch.pixels, batch.size, batch.geometry, watch=lambda name, value: seen.append((name, value.shape)))
+    assert [name for name, _ in seen] == [name for step in plan().steps for name in step.outputs]
+    assert dict(seen)["v3"] == (1, 3, 4)
+
+    def fail(name: str, value: Array) -> None:
+        raise ValueError("enough")
+
+    with pytest.raises(InternalError, match="enough"):
+        engine.run(batch.pixels, batch.size, batch.geometry, watch=fail)
+
+
+def test_tensors_of_other_libraries_in_and_out() -> None:
+    torch = pytest.importorskip("torch")
+    engine = Engine(artefact())
+    image = torch.zeros(64, 48, 3, dtype=torch.uint8)
+    image[:32] = 255
+    assert from_dlpack(image).ctypes.data == image.data_ptr()
+    assert pictures([image.permute(1, 0, 2)])[0][0].ctypes.data == image.data_ptr()
+    found, expected = engine([image])[0], engine(image.numpy().copy())[0]
+    assert np.array_equal(found.boxes, expected.boxes)
+    back = torch.from_dlpack(found.boxes)
+    assert back.data_ptr() == found.boxes.ctypes.data
+    batch = prepare([image], engine.header.preprocess)
+    tensors = [torch.from_numpy(array) for array in (batch.pixels, batch.size, batch.geometry)]
+    for name, array in engine.run(*tensors).items():
+        assert np.array_equal(array, engine.run(batch.pixels, batch.size, batch.geometry)[name])
+    with pytest.raises(BadInput, match="pixels has dtype float16"):
+        engine.run(tensors[0].half(), *tensors[1:])
+    with pytest.raises(BadInput, match="a Tensor cannot be read as an array"):
+        engine.run(tensors[0].requires_grad_(), *tensors[1:])
+    with pytest.raises(BadImage, match=r"image 1: a Tensor cannot be read as an array"):
+        engine([image, torch.zeros(4, 4, 3, device="meta", dtype=torch.uint8)])
+
+
+def test_images_are_read_where_they_lie(target: str) -> None:
+    engine, rng = Engine(artefact(target=target)), np.random.default_rng(0)
+    big = rng.integers(0, 256, (130, 120, 4), np.uint8)
+    for view in (big[::2, ::3], big[::-1, ::-1, :3], big[..., 0], big.transpose(1, 0, 2)[..., 2::-1]):
+        one, other = engine(view, score=0.0)[0], engine(view.copy(order="C"), score=0.0)[0]
+        assert one.scores.tobytes() == other.scores.tobytes()
 
 
 def test_info_is_json_ready() -> None:
