@@ -66,7 +66,7 @@ def yolox(image: Image, *, depth: float, width: float, num_classes: int = 80, bl
     label, target, overlap = ops.match_simota(points, boxes, logits, objectness, *named)  # sec. 2.1
     positive = label > -0.5
     weight = ops.cast(positive, to="f32")
-    count = ops.maximum(ops.total(weight), 1.0)
+    count = ops.maximum(ops.mean_over_processes(ops.total(weight)), 1.0)
     kept = ops.where(_column(positive), boxes, target)  # elsewhere the target is the prediction: no loss, no gradient
     wanted = ops.one_hot(label, classes=num_classes) * _column(overlap)  # the IoU is the class target
     loose = 1.0 - ops.square(ops.maximum(ops.iou(kept, target), 1e-16))

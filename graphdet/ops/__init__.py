@@ -44,7 +44,7 @@ from graphdet.ops.math import (
 from graphdet.ops.normalise import group_norm
 from graphdet.ops.overlap import pairwise_iou
 from graphdet.ops.padding import cells_inside, map_size
-from graphdet.ops.reduce import best, best_index, one_hot, softmax, total
+from graphdet.ops.reduce import best, best_index, mean_over_processes, one_hot, softmax, total
 from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
 from graphdet.ops.sample import exists, pick_rows, sample_mask, stop_gradient
 from graphdet.ops.select import nms, select_top, select_top_logits
@@ -52,14 +52,14 @@ from graphdet.ops.shape import concat, expand, gather_rows, index, reshape, tran
 from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
-    "absolute", "add", "anchor_grid", "as_boxes", "attention", "balanced_l1", "batch_norm", "batch_norm_train", "bce",
-    "best", "best_index", "boxes_inside", "cast", "cells_inside", "class_columns", "clip_boxes", "concat", "conv2d",
-    "cross_entropy", "decode_deltas", "decode_points", "deform_attention", "deform_conv2d", "div", "encode_deltas",
-    "encode_points", "exists", "exp", "expand", "fast_nms", "focal_loss", "gather_rows", "greater", "group_norm",
-    "index", "iou", "layer_norm", "less", "linear", "log", "logical_and", "logical_not", "logical_or", "map_size",
-    "match_iou", "match_one_to_one", "match_simota", "matrix_nms", "max_pool", "maximum", "minimum", "mul", "nms",
-    "one_hot", "pairwise_iou", "paste_masks", "pick_rows", "point_grid", "relu", "reshape", "roi_align",
-    "roi_align_levels", "roi_pool", "running_total", "sample_mask", "select_top", "select_top_logits", "sigmoid",
-    "silu", "sine_encoding", "smooth_l1", "soft_nms", "softmax", "square", "stop_gradient", "sub", "to_image",
-    "total", "transpose", "upsample", "where",
+    "absolute", "add", "anchor_grid", "as_boxes", "attention", "balanced_l1", "batch_norm", "batch_norm_train",
+    "bce", "best", "best_index", "boxes_inside", "cast", "cells_inside", "class_columns", "clip_boxes", "concat",
+    "conv2d", "cross_entropy", "decode_deltas", "decode_points", "deform_attention", "deform_conv2d", "div",
+    "encode_deltas", "encode_points", "exists", "exp", "expand", "fast_nms", "focal_loss", "gather_rows", "greater",
+    "group_norm", "index", "iou", "layer_norm", "less", "linear", "log", "logical_and", "logical_not", "logical_or",
+    "map_size", "match_iou", "match_one_to_one", "match_simota", "matrix_nms", "max_pool", "maximum",
+    "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows",
+    "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_mask",
+    "select_top", "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_nms", "softmax",
+    "square", "stop_gradient", "sub", "to_image", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

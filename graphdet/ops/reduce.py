@@ -10,7 +10,7 @@ import numpy as np
 from graphdet.errors import BadAttribute
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, ROWWISE, Positive, op
+from graphdet.ir.op import FP32, ROWWISE, TRAIN, Positive, op
 from graphdet.ir.types import Type
 from graphdet.ops.math import Example
 from graphdet.ops.shape import axis_of
@@ -41,6 +41,34 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 4),), {"axes": ()}
     yield ((2, 3, 4),), {"axes": (1, -1)}
     yield ((2, 0),), {"axes": (1,)}
+
+
+@op("T[*S] -> T[*S]", TRAIN)
+def mean_over_processes(x: Value) -> Value:
+    """The mean of this value over the processes that train together; the value itself where there is one.
+
+    For what losses are divided by, so that the sum over all processes does not depend on their number. No gradient.
+    """
+    ...
+
+
+@mean_over_processes.torch
+def _(t: Any, x: Any) -> Any:
+    if not (t.distributed.is_available() and t.distributed.is_initialized()):
+        return x.detach()
+    total = x.detach().clone()
+    t.distributed.all_reduce(total)
+    return total / t.distributed.get_world_size()
+
+
+mean_over_processes.reference(lambda x: x)
+mean_over_processes.no("onnx", "training only")
+
+
+@mean_over_processes.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3),), {}
+    yield ((),), {}
 
 
 def _rows(rng: np.random.Generator) -> Iterator[Example]:

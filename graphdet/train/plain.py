@@ -60,6 +60,7 @@ def changed(data: Mapping[str, Any], name: str, value: Any) -> dict[str, Any]:
     if not rest:
         return {"kind": value} if head == "kind" and data.get("kind") != value else {**data, head: value}
     inner = data.get(head)
+    inner = {"kind": inner} if isinstance(inner, str) else inner  # a class name alone
     if isinstance(inner, Mapping):
         return {**data, head: changed(inner, rest, value)}
     index, _, deeper = rest.partition(".")

@@ -34,7 +34,7 @@ def _yolox(size: int, scale: tuple[float, float]) -> tuple[Any, ...]:
 
 _SCENES: Fields = {
     "steps": 2400,
-    "optimiser": Optimiser("AdamW", 2e-3, 0.02, {"betas": (0.9, 0.999)}, norm_decay=0.0, bias_decay=0.0),
+    "optimiser": Optimiser("AdamW", 2e-3, 0.02, {}, norm_decay=0.0, bias_decay=0.0),
     "warmup": Warmup(200, ratio=0.005),
     "schedule": Yolox(0.02, 0.0),
     "clip": 10.0,
@@ -62,7 +62,7 @@ _YOLOX: Fields = {
 _FINETUNE: Fields = {
     "epochs": 24.0,
     "batch": 8,
-    "optimiser": Optimiser("AdamW", 1e-3, 0.02, {"betas": (0.9, 0.999)}, norm_decay=0.0, bias_decay=0.0),
+    "optimiser": Optimiser("AdamW", 1e-3, 0.02, {}, norm_decay=0.0, bias_decay=0.0),
     "warmup": Warmup(100, ratio=0.01),
     "schedule": Yolox(0.02, 0.1),
     "clip": 10.0,

@@ -275,7 +275,7 @@ def test_albumentations_moves_boxes_and_masks() -> None:
     found = change(scene([(3, 20, 60, 41)]), np.random.default_rng(0))
     np.testing.assert_allclose(found.truth.boxes, [[30, 20, 87, 41]], atol=1e-3)
     assert found.truth.masks is not None
-    assert found.truth.masks[0][30, 40] == 1  # type: ignore[index]
+    assert bitmap(found.truth.masks[0], SIZE)[30, 40] == 1
     with pytest.raises(BadRecipe, match="no 'Flop'"):
         t.Albumentations(({"name": "Flop"},))(scene([]), np.random.default_rng(0))
 

@@ -26,6 +26,7 @@ NO_SYMBOLS = dict.fromkeys(("expand", "reshape"), "its example writes its shape 
 NO_GRADIENT = {
     "cast": "the examples cast integers",
     "map_size": "the level's numbers are not read",
+    "mean_over_processes": "losses are divided by it",
     "one_hot": "labels have no gradient",
     "point_grid": "the level's numbers are not read",
     "stop_gradient": "that is what it is for",

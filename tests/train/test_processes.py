@@ -1,0 +1,125 @@
+"""Runs as processes of their own: killed ones resume exactly, and two processes equal one with the same batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from graphdet.train import Recipe, checkpoint  # noqa: E402
+from graphdet.train.recipe import Exponential, Optimiser  # noqa: E402
+from graphdet.train.schedule import Warmup  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+RECIPE = Recipe(
+    "yolox_scenes",
+    "scenes:12:1:64x64",
+    "scenes:5:9:64x64",
+    steps=4,
+    batch=4,
+    optimiser=Optimiser("SGD", 0.01, 1e-4, {"momentum": 0.9}),
+    warmup=Warmup(),
+    average=Exponential(0.01, 10.0),
+    threads=1,
+    save_every=1,
+    evaluate_every=4,
+)
+
+
+def start(recipe: Recipe, out: Path, *options: str, processes: int = 1) -> subprocess.Popen[str]:
+    """`graphdet train` with this recipe, in as many processes."""
+    file = out.with_suffix(".json")
+    file.write_text(json.dumps(recipe.as_dict()))
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    command = [sys.executable, *launcher, "-m", "graphdet", "train", "--recipe", str(file), "--out", str(out), *options]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    text, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, text
+    return text
+
+
+def test_a_killed_run_resumes_bit_by_bit(tmp_path: Path) -> None:
+    finish(start(RECIPE, tmp_path / "whole"))
+    killed = start(RECIPE, tmp_path / "cut", "--resume", "auto")
+    while not (tmp_path / "cut/checkpoints/step-00000002").exists():
+        assert killed.poll() is None, killed.communicate()[0]
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert checkpoint.load(tmp_path / "cut").step < 4, "it was killed on the way"
+    finish(start(RECIPE, tmp_path / "cut", "--resume", "auto"))
+    names = ("weights.safetensors", "best.safetensors", "checkpoints/step-00000004/averaged.safetensors")
+    for name in names:
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """Losses, gradients, norms' statistics and figures: sums are taken in another order, nothing else differs.
+
+    The rate is small: SimOTA's choices jump, so that larger steps would amplify the last digits.
+    """
+    recipe = replace(RECIPE, device="cpu", steps=2, optimiser=replace(RECIPE.optimiser, lr=1e-6), evaluate_every=2)
+    finish(start(recipe, tmp_path / "one"))
+    finish(start(recipe, tmp_path / "two", processes=2))
+    one, two = ([json.loads(t) for t in (tmp_path / n / "log.jsonl").read_text().splitlines()] for n in ("one", "two"))
+    assert [line["norm"] for line in one[:2]] == pytest.approx([line["norm"] for line in two[:2]], rel=1e-4)
+    assert one[-1]["evaluation"] == two[-1]["evaluation"]
+    ours, theirs = (checkpoint.load(tmp_path / name) for name in ("one", "two"))
+    for name in ours.weights:
+        np.testing.assert_allclose(ours.weights[name], theirs.weights[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    states = (c.state["optimiser"]["state"] for c in (ours, theirs))
+    for (key, mine), its in zip((first := next(states)).items(), next(states).values(), strict=True):
+        mine, its = mine["momentum_buffer"], its["momentum_buffer"]
+        np.testing.assert_allclose(mine, its, atol=1e-4 * float(mine.abs().max()) + 1e-6, err_msg=str(key))
+    assert first
+
+
+def test_the_end_of_one_process_ends_the_run(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, data="python:tests.train.test_processes:breaks_in_the_second", device="cpu", workers=1)
+    broken = start(recipe, tmp_path / "run", processes=2)
+    text, _ = broken.communicate(timeout=300)
+    assert broken.returncode != 0
+    assert "GD510" in text
+    assert "spoilt" in text
+
+
+class Breaking:
+    """Scenes that cannot be read in the second process after the first steps."""
+
+    def __init__(self) -> None:
+        from graphdet.data import Scenes
+
+        self.scenes, self.reads = Scenes(12, 1, size=(64, 64)), 0
+        self.classes = self.scenes.classes
+
+    def __len__(self) -> int:
+        return 12
+
+    def sample(self, index: int) -> object:
+        """As the scenes', for a while."""
+        from graphdet.errors import BadDataset
+
+        self.reads += 1
+        if os.environ.get("RANK") == "1" and self.reads > 3:
+            raise BadDataset("the record is spoilt")
+        return self.scenes.sample(index)
+
+
+def breaks_in_the_second() -> Breaking:
+    """See `Breaking`."""
+    return Breaking()
