@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import product
 
@@ -11,8 +10,9 @@ import numpy as np
 from graphdet import ops
 from graphdet.blocks.conv import conv
 from graphdet.blocks.rows import sums_by_level, to_cells
-from graphdet.ir import Detector, Found, Image, Value, constant, detector, scope, setting, share, tap, within
+from graphdet.ir import Detector, Image, Value, constant, detector, scope, share, tap, within
 from graphdet.zoo.necks.fpn import fpn
+from graphdet.zoo.parts import dense
 from graphdet.zoo.parts.rows import rows
 
 VARIANTS = rows(  # box AP on COCO val2017 as the reference reports it for its 1x schedule
@@ -33,17 +33,14 @@ def retinanet(
     features = within("backbone", body, image.pixels)  # c2 .. c5
     levels = within("neck", fpn, features[1:], width, extra=2)  # P3 .. P7                                       sec. 4
     with scope("bbox_head"):
-        classify = share(head, "cls", 9 * num_classes, width=width, bias=-math.log(99))  # prior 0.01          sec. 4.1
+        classify = share(head, "cls", 9 * num_classes, width=width, bias=dense.PRIOR)  # sec. 4.1
         regress = share(head, "reg", 9 * 4, width=width)
         maps = tap("bbox_head", ([classify(p) for p in levels], [regress(p) for p in levels]))
     logits = [to_cells(m, num_classes) for m in maps[0]]  # f[N A classes] a level
     deltas = [to_cells(m, 4) for m in maps[1]]  # f[N A 4]
     anchors = [ops.anchor_grid(p, constant(cell(p.stride)), stride=p.stride) for p in levels]  # boxes<xyxy,net>[A 4]
-
-    levelwise = zip(map(ops.sigmoid, logits), deltas, anchors, strict=True)
-    candidates = [best(scores, codes, priors, image.size) for scores, codes, priors in levelwise]
-    boxes, scores, labels = (ops.concat(*parts, axis=1) for parts in zip(*candidates, strict=True))
-    found = ops.nms(boxes, scores, labels, setting("score_threshold", 0.05), setting("iou_threshold", 0.5), keep=100)
+    scores = [ops.sigmoid(x) for x in logits]
+    boxes = [ops.decode_deltas(a, d) for a, d in zip(anchors, deltas, strict=True)]
 
     truth = image.truth
     prior = ops.concat(*anchors, axis=0)
@@ -56,7 +53,7 @@ def retinanet(
     offset = ops.absolute(ops.concat(*deltas, axis=1) - ops.encode_deltas(prior, matched))
     regressed = ops.where(positive, ops.total(offset, axes=(-1,)), 0.0) / count
     return Detector(
-        detections=Found(ops.to_image(found[0], image.geometry), *found[1:]),
+        detections=dense.detect(image, scores, boxes, iou=0.5),
         losses={"loss_cls": sums_by_level(classified, anchors), "loss_bbox": sums_by_level(regressed, anchors)},
     )
 
@@ -78,10 +75,3 @@ def cell(stride: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         sizes.append((side / np.sqrt(np.float32(ratio)), side * np.sqrt(np.float32(ratio))))
     half = np.asarray(sizes, np.float32) / 2
     return np.concatenate([-half, half], 1)
-
-
-def best(scores: Value, deltas: Value, anchors: Value, size: Value) -> tuple[Value, Value, Value]:
-    """The 1000 best (anchor, class) pairs of a level as boxes, scores, labels (sec. 4: "decode at most 1k")."""
-    top, label, row = ops.select_top(scores, setting("score_threshold", 0.05), k=1000)
-    boxes = ops.decode_deltas(anchors, deltas)
-    return ops.clip_boxes(ops.gather_rows(boxes, row), size), top, label

@@ -31,6 +31,13 @@ Made make_gather_rows(Attributes&) {
     });
 }
 
+Made make_gather(Attributes&) {
+    return call<Gather>({}, [](const Operands& in, Gather& to) {
+        to = {*in[0], *in[1]};
+        return Status();
+    });
+}
+
 Made make_decode_deltas(Attributes& attributes) {
     DecodeDeltas args;
     attributes.read("means", args.means);
@@ -44,6 +51,13 @@ Made make_decode_deltas(Attributes& attributes) {
 
 Made make_decode_points(Attributes&) {
     return call<DecodePoints>({}, [](const Operands& in, DecodePoints& to) {
+        to = {*in[0], *in[1]};
+        return Status();
+    });
+}
+
+Made make_decode_distances(Attributes&) {
+    return call<DecodeDistances>({}, [](const Operands& in, DecodeDistances& to) {
         to = {*in[0], *in[1]};
         return Status();
     });
@@ -97,10 +111,16 @@ Made make_mul(Attributes&) {
 
 const std::vector<OpRow>& dense_ops() {
     static const std::vector<OpRow> ops = {
-        {"clip_boxes", 2, 2, make_clip_boxes},       {"concat", 1, OpRow::kAny, make_concat},
-        {"decode_deltas", 2, 2, make_decode_deltas}, {"decode_points", 2, 2, make_decode_points},
-        {"gather_rows", 2, 2, make_gather_rows},     {"mul", 2, 2, make_mul},
-        {"select_top", 2, 2, make_select_top},       {"sigmoid", 1, 1, make_sigmoid},
+        {"clip_boxes", 2, 2, make_clip_boxes},
+        {"concat", 1, OpRow::kAny, make_concat},
+        {"decode_deltas", 2, 2, make_decode_deltas},
+        {"decode_distances", 2, 2, make_decode_distances},
+        {"decode_points", 2, 2, make_decode_points},
+        {"gather", 2, 2, make_gather},
+        {"gather_rows", 2, 2, make_gather_rows},
+        {"mul", 2, 2, make_mul},
+        {"select_top", 2, 2, make_select_top},
+        {"sigmoid", 1, 1, make_sigmoid},
         {"to_image", 2, 2, make_to_image},
     };
     return ops;

@@ -104,6 +104,13 @@ def conv_module(
         return act(batch_norm("bn", mapped, norm))
 
 
+def group_module(name: str, x: Value, out: int, *, groups: int = 32, bias: bool = False) -> Value:
+    """3x3 convolution, group norm, ReLU; parameters `name.conv`, `name.gn`."""
+    with scope(name):
+        mapped = conv("conv", x, out, bias=bias, deviation=0.01)
+        return ops.relu(group_norm("gn", mapped, groups))
+
+
 YOLO_NORM = Norm(eps=1e-3, momentum=0.03)
 YOLO_GAIN = 6**-0.5  # a variance of 1 / (3 fan-in), PyTorch's default, from which the reference trains
 

@@ -20,7 +20,7 @@ def initial_values(graph: Graph, seed: int = 0) -> dict[str, Array]:
 
     `kaiming`: normal with variance 2 / fan-in (He et al. 2015, arXiv:1502.01852, eq. 10).
     `rays`: (x, y) of points 1, 2, ... cells away in eight directions, those of one direction together; the value is
-    their number (Zhu et al. 2021, arXiv:2010.04159, app. A.4).
+    their number (Zhu et al. 2021, arXiv:2010.04159, app. A.4). `steps`: 0, 1, 2, ...
     """
     return {
         name: _initial(name, value.node.attributes, value.type.dtype, value.shape, seed)
@@ -34,6 +34,8 @@ def _initial(name: str, attributes: Any, dtype: str, dims: tuple[Any, ...], seed
         return np.full(shape, attributes["value"], numpy_dtype(dtype))
     if attributes["init"] == "rays":
         return _rays(shape[0], int(attributes["value"]))
+    if attributes["init"] == "steps":
+        return np.arange(math.prod(shape), dtype=numpy_dtype(dtype)).reshape(shape)
     deviation = attributes["value"]
     if attributes["init"] == "kaiming":
         deviation *= math.sqrt(2 / max(1, math.prod(shape[1:])))

@@ -165,7 +165,8 @@ def parameter(
     """Declare a parameter under the current scope, or re-use it inside `share`.
 
     init: `normal` (value = standard deviation), `kaiming` (fan-in, gain by `value`), `constant` (value), `rays` (points
-    a direction). All dims must be numbers. Raises DuplicateParameter when the full name exists and is not shared.
+    a direction), `steps` (0, 1, 2, ...). All dims must be numbers. Raises DuplicateParameter when the full name exists
+    and is not shared.
     """
     trace, places = current(), here()
     full = ".".join([*trace.scopes, name])

@@ -1,6 +1,7 @@
 """Every op, declared once: signature, meaning, type rule, cost, lowerings."""
 
 from graphdet.ops.assign import boxes_inside, match_iou, match_simota
+from graphdet.ops.assign_dense import match_atss, match_points
 from graphdet.ops.attention import attention, layer_norm, running_total, sine_encoding
 from graphdet.ops.box import (
     anchor_grid,
@@ -16,7 +17,8 @@ from graphdet.ops.box import (
 )
 from graphdet.ops.deform import deform_attention, deform_conv2d
 from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, linear, max_pool, upsample
-from graphdet.ops.loss import balanced_l1, bce, cross_entropy, focal_loss, smooth_l1
+from graphdet.ops.distance import centreness, decode_distances, encode_distances
+from graphdet.ops.loss import balanced_l1, bce, cross_entropy, focal_loss, smooth_l1, soft_cross_entropy
 from graphdet.ops.mask import paste_masks
 from graphdet.ops.matching import class_columns, match_one_to_one
 from graphdet.ops.math import (
@@ -48,18 +50,19 @@ from graphdet.ops.reduce import best, best_index, mean_over_processes, one_hot, 
 from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
 from graphdet.ops.sample import exists, pick_rows, sample_mask, stop_gradient
 from graphdet.ops.select import nms, select_top, select_top_logits
-from graphdet.ops.shape import concat, expand, gather_rows, index, reshape, transpose
+from graphdet.ops.shape import concat, expand, gather, gather_rows, index, reshape, transpose
 from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
 
 __all__ = [
-    "absolute", "add", "anchor_grid", "as_boxes", "attention", "balanced_l1", "batch_norm", "batch_norm_train",
-    "bce", "best", "best_index", "boxes_inside", "cast", "cells_inside", "class_columns", "clip_boxes", "concat",
-    "conv2d", "cross_entropy", "decode_deltas", "decode_points", "deform_attention", "deform_conv2d", "div",
-    "encode_deltas", "encode_points", "exists", "exp", "expand", "fast_nms", "focal_loss", "gather_rows", "greater",
-    "group_norm", "index", "iou", "layer_norm", "less", "linear", "log", "logical_and", "logical_not", "logical_or",
-    "map_size", "match_iou", "match_one_to_one", "match_simota", "matrix_nms", "max_pool", "maximum",
-    "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows",
-    "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_mask",
-    "select_top", "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_nms", "softmax",
-    "square", "stop_gradient", "sub", "to_image", "total", "transpose", "upsample", "where",
+    "absolute", "add", "anchor_grid", "as_boxes", "attention", "balanced_l1", "batch_norm", "batch_norm_train", "bce",
+    "best", "best_index", "boxes_inside", "cast", "cells_inside", "centreness", "class_columns", "clip_boxes", "concat",
+    "conv2d", "cross_entropy", "decode_deltas", "decode_distances", "decode_points", "deform_attention",
+    "deform_conv2d", "div", "encode_deltas", "encode_distances", "encode_points", "exists", "exp", "expand", "fast_nms",
+    "focal_loss", "gather", "gather_rows", "greater", "group_norm", "index", "iou", "layer_norm", "less", "linear",
+    "log", "logical_and", "logical_not", "logical_or", "map_size", "match_atss", "match_iou", "match_one_to_one",
+    "match_points", "match_simota", "matrix_nms", "max_pool", "maximum", "mean_over_processes", "minimum", "mul", "nms",
+    "one_hot", "pairwise_iou", "paste_masks", "pick_rows", "point_grid", "relu", "reshape", "roi_align",
+    "roi_align_levels", "roi_pool", "running_total", "sample_mask", "select_top", "select_top_logits", "sigmoid",
+    "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax", "square", "stop_gradient", "sub",
+    "to_image", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

@@ -15,10 +15,10 @@ from graphdet.ir.op import FP32, TRAIN, Positive, op
 from graphdet.ops.box import random_boxes
 from graphdet.ops.math import Example, stable_sigmoid
 
-_TRUTH = "boxes<xyxy,net>[N G 4], i64[N G], i64[N]"
+TRUTH = "boxes<xyxy,net>[N G 4], i64[N G], i64[N]"
 
 
-@op(f"boxes<xyxy,net>[*S 4], b[N A], {_TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A], i64[N A]", TRAIN, FP32)
+@op(f"boxes<xyxy,net>[*S 4], b[N A], {TRUTH} -> i64[N A], boxes<xyxy,net>[N A 4], b[N A], i64[N A]", TRAIN, FP32)
 def match_iou(
     anchors: Value,
     inside: Value,
@@ -42,7 +42,8 @@ def match_iou(
     ...
 
 
-def _np_iou(a: Any, b: Any) -> Any:
+def np_iou(a: Any, b: Any) -> Any:
+    """Pairwise IoU [A G]; the union is at least 1e-6."""
     extent = np.maximum(np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2]), 0)
     inside = extent[..., 0] * extent[..., 1]
     area = [(x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1]) for x in (a, b)]
@@ -63,7 +64,7 @@ def _(
         if count[i] == 0:
             out_labels[i][inside[i]] = classes
             continue
-        overlap = _np_iou(anchors[i], boxes[i, : count[i]])
+        overlap = np_iou(anchors[i], boxes[i, : count[i]])
         overlap[~inside[i]] = -1
         top = overlap.max(1)
         out_labels[i][inside[i] & (top < negative)] = classes
@@ -99,7 +100,7 @@ def _(
         if boxes.shape[1] == 0:
             background = t.where(inside, classes, -1)
             return background, anchors.expand(n, a, 4), t.zeros_like(inside), t.zeros_like(inside, dtype=t.int64)
-        overlap = _torch_iou(t, anchors, boxes)
+        overlap = torch_iou(t, anchors, boxes)
         overlap = overlap.masked_fill(~(inside[:, :, None] & real[:, None, :]), -1.0)
         top, owner = overlap.max(2)
         owner = t.where(top >= positive, owner, -1)
@@ -114,7 +115,7 @@ def _(
         return found, matched, mask, index
 
 
-def _torch_iou(t: Any, a: Any, b: Any) -> Any:
+def torch_iou(t: Any, a: Any, b: Any) -> Any:
     """Pairwise IoU [N A G] of a [N A 4] (or [1 A 4]) and b [N G 4]."""
     low, high = t.maximum(a[:, :, None, :2], b[:, None, :, :2]), t.minimum(a[:, :, None, 2:], b[:, None, :, 2:])
     extent = (high - low).clamp(min=0)
@@ -123,7 +124,8 @@ def _torch_iou(t: Any, a: Any, b: Any) -> Any:
     return inside / (area[0][:, :, None] + area[1][:, None, :] - inside).clamp(min=1e-6)
 
 
-def _truth(rng: np.random.Generator, n: int, g: int, classes: int, counts: tuple[int, ...]) -> tuple[Any, ...]:
+def random_truth(rng: np.random.Generator, n: int, g: int, classes: int, counts: tuple[int, ...]) -> tuple[Any, ...]:
+    """Padded truth for examples."""
     return random_boxes(rng, n, g), rng.integers(0, classes, (n, g)), np.asarray(counts)
 
 
@@ -131,11 +133,11 @@ def _truth(rng: np.random.Generator, n: int, g: int, classes: int, counts: tuple
 def _(rng: np.random.Generator) -> Iterator[Example]:
     settings = {"positive": 0.5, "negative": 0.4, "classes": 3}
     inside = rng.random((2, 40)) > 0.2
-    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (4, 2))), settings
-    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (0, 3))), settings
-    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 0, 3, (0, 0))), settings
-    yield (random_boxes(rng, 2, 40), inside, *_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 2.0}
-    yield (random_boxes(rng, 40), inside, *_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 0.3}
+    yield (random_boxes(rng, 40), inside, *random_truth(rng, 2, 4, 3, (4, 2))), settings
+    yield (random_boxes(rng, 40), inside, *random_truth(rng, 2, 4, 3, (0, 3))), settings
+    yield (random_boxes(rng, 40), inside, *random_truth(rng, 2, 0, 3, (0, 0))), settings
+    yield (random_boxes(rng, 2, 40), inside, *random_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 2.0}
+    yield (random_boxes(rng, 40), inside, *random_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 0.3}
 
 
 @op("boxes<xyxy,net>[A 4], f[N 2] -> b[N A]", TRAIN)
@@ -160,7 +162,7 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 
 @op(
-    f"points<net>[A 4], boxes<xyxy,net>[N A 4], logits[N A C], logits[N A], {_TRUTH} -> "
+    f"points<net>[A 4], boxes<xyxy,net>[N A 4], logits[N A C], logits[N A], {TRUTH} -> "
     "i64[N A], boxes<xyxy,net>[N A 4], f[N A]",
     TRAIN,
     FP32,
@@ -204,7 +206,7 @@ def _(
         valid = np.flatnonzero((in_box | in_centre).any(1)) if count[i] else np.zeros(0, np.int64)
         if not len(valid):
             continue
-        overlap = _np_iou(predicted[i, valid], truth)
+        overlap = np_iou(predicted[i, valid], truth)
         p = np.sqrt(stable_sigmoid(logits[i, valid]) * stable_sigmoid(objectness[i, valid])[:, None])
         wanted = np.eye(c)[names]
         p = np.clip(p, 1e-44, None)[:, None]  # log(0) counts as -100, as in torch's binary cross entropy
@@ -247,7 +249,7 @@ def _(
         in_box = ((xy > low) & (xy < high)).all(-1) & real
         in_centre = ((xy - (low + high) / 2).abs() < radius * points[None, :, None, 2:]).all(-1) & real
         valid = (in_box | in_centre).any(2, keepdim=True) & real  # [N A G]
-        overlap = t.where(valid, _torch_iou(t, predicted, boxes), 0.0)
+        overlap = t.where(valid, torch_iou(t, predicted, boxes), 0.0)
         near = _torch_class_cost(t, logits, objectness, labels) - iou_weight * (overlap + 1e-7).log()
         cost = near.double() + _FAR * ~(in_box & in_centre)
         cost = t.where(valid, cost, t.inf)
@@ -282,4 +284,4 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     points = np.stack([x * 8, y * 8, x * 0 + 8, x * 0 + 8], -1).reshape(-1, 4).astype(np.float32)
     predicted = np.concatenate([points[:, :2], points[:, :2] + 16], -1)[None] + rng.normal(0, 3, (2, 64, 4))
     for counts in ((4, 2), (0, 1), (0, 0)):
-        yield (points, predicted.astype(np.float32), (2, 64, 3), (2, 64), *_truth(rng, 2, 4, 3, counts)), {}
+        yield (points, predicted.astype(np.float32), (2, 64, 3), (2, 64), *random_truth(rng, 2, 4, 3, counts)), {}

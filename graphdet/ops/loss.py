@@ -147,3 +147,23 @@ def _balanced(lib: Any, error: Any, alpha: float, gamma: float, beta: float) -> 
 
 
 balanced_l1.examples(_errors)
+
+
+@op("logits[*S C], f[*S C] -> f[*S]", TRAIN, FP32)
+def soft_cross_entropy(logits: Value, target: Value) -> Value:
+    """-sum of target * log softmax(logits) over the last axis: cross entropy against a distribution."""
+    ...
+
+
+@soft_cross_entropy.reference
+def _(logits: Any, target: Any) -> Any:
+    shifted = logits - logits.max(-1, keepdims=True)
+    return -(target * (shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))).sum(-1)
+
+
+soft_cross_entropy.torch(lambda t, logits, target: -(target * logits.log_softmax(-1)).sum(-1))
+
+
+@soft_cross_entropy.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 6, 3), rng.dirichlet(np.ones(3), (2, 6)).astype(np.float32)), {}

@@ -282,3 +282,21 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 7, 4), rng.integers(0, 7, (2, 5))), {}
     yield ((7, 4), rng.integers(0, 7, (2, 5))), {}
     yield ((2, 7, 4), np.zeros((2, 0), np.int64)), {}
+
+
+@op("T[N A], i64[N K] -> T[N K]")
+def gather(x: Value, index: Value) -> Value:
+    """Entry index[n, k] of x[n]."""
+    ...
+
+
+gather.reference(lambda x, index: np.take_along_axis(x, index, 1))
+gather.torch(lambda t, x, index: x.gather(1, index))
+gather.onnx(lambda e, x, index: e.GatherElements(x, index, axis=1))
+gather.native("gather")
+
+
+@gather.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 7), rng.integers(0, 7, (2, 5))), {}
+    yield ((2, 7), np.zeros((2, 0), np.int64)), {}

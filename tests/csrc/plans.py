@@ -61,8 +61,10 @@ def with_all_ops() -> Artefact:
             {"means": [0, 0.1, 0, 0], "stds": [1, 1, 0.5, 2], "max_ratio": 0.1},
         ),
         ("decode_points", ("points", "d0"), ("d2",), {}),
+        ("decode_distances", ("points", "d0"), ("d4",), {}),
         ("concat", ("d1", "d2"), ("d3",), {"axis": 1}),
         ("gather_rows", ("d3", "t2"), ("g",), {}),
+        ("gather", ("t0", "t2"), ("g1",), {}),
         (
             "nms",
             ("g", "t0", "t1", "score_threshold", "iou_threshold"),

@@ -24,7 +24,11 @@ CASES = {
     "deformable_detr__deformable-detr_r50_16xb2-50e_coco": "deformable_detr_r50",
     "deformable_detr__deformable-detr-refine-twostage_r50_16xb2-50e_coco": "deformable_detr_twostage_refine_r50",
     "detr__detr_r50_8xb2-150e_coco": "detr_r50",
+    "atss__atss_r50_fpn_1x_coco": "atss_r50",
+    "gfl__gfl_r50_fpn_1x_coco": "gfl_r50",
     "faster_rcnn__faster-rcnn_r50_fpn_1x_coco": "faster_rcnn_r50",
+    "fcos__fcos_r50-caffe_fpn_gn-head_1x_coco": "fcos_r50_caffe",
+    "fcos__fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco": "fcos_improved_r50_caffe",
     "rpn__rpn_r50_fpn_1x_coco": "rpn_r50",
     "retinanet__retinanet_r50_fpn_1x_coco": "retinanet_r50",
     "yolox__yolox_nano_8xb8-300e_coco": "yolox_nano",
@@ -51,6 +55,7 @@ VIEWS: dict[str, dict[str, Callable[[dict[str, Array]], Array]]] = {  # taps tha
 }
 TRANSFORMER = "bbox_head.transformer"
 DEEP = (TRANSFORMER,)  # behind ten or more attention layers
+ROUNDING = 1e-3  # pixels, of the recorded boxes: some are thinner
 pytestmark = pytest.mark.data
 Run = tuple[dict[str, Any], Graph, Any, dict[str, np.ndarray]]
 
@@ -138,8 +143,9 @@ def test_detections(case: tuple[str, Path]) -> None:
         tolerance = 1e-4 * max(record["scores"])
         cut = min(record["scores"]) + tolerance
         for box, score, label in zip(record["boxes"], record["scores"], record["labels"], strict=True):
-            near = (labels == label) & (np.abs(scores - score) <= tolerance)
-            assert _iou(np.asarray(box), boxes[near]).max(initial=0) >= 0.99 or score <= cut, (i, box, score, label)
+            near = boxes[(labels == label) & (np.abs(scores - score) <= tolerance)]
+            same = (_iou(np.asarray(box), near) >= 0.99) | (np.abs(near - box) <= ROUNDING).all(1)
+            assert same.any() or score <= cut, (i, box, score, label)
 
 
 def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -60,6 +60,21 @@ def decode_points(points: Array, raw: Array) -> Array:
     return np.concatenate([centre - half, centre + half], axis=-1).astype(np.float32)
 
 
+def gather(x: Array, index: Array) -> Array:
+    """Entry by entry."""
+    out = np.zeros(index.shape, np.float32)
+    for n, k in np.ndindex(*index.shape):
+        out[n, k] = x[n, index[n, k]]
+    return out
+
+
+def decode_distances(points: Array, distances: Array) -> Array:
+    """Left, top, right, bottom of FCOS's points."""
+    x, y = points[..., 0], points[..., 1]
+    left, top, right, bottom = np.moveaxis(distances, -1, 0)
+    return np.stack([x - left, y - top, x + right, y + bottom], -1)
+
+
 def clip_boxes(boxes: Array, size: Array) -> Array:
     """Each corner into [0, w] x [0, h]."""
     limits = size[:, None, [1, 0, 1, 0]]

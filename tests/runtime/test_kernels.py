@@ -104,6 +104,26 @@ def test_gather_rows(seed: int, n: int, a: int, k: int, d: int, shared_table: bo
     assert_same([_C.gather_rows(x, index)], [oracle.gather_rows(x, index)])
 
 
+@given(SEEDS, IMAGES, SIZES, SIZES)
+def test_gather(seed: int, n: int, a: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, index = floats(rng, n, a), rng.integers(0, max(a, 1), (n, k if a else 0))
+    assert_same([_C.gather(x, index)], [oracle.gather(x, index)])
+
+
+@pytest.mark.parametrize("bad", [-1, 3, 2**40])
+def test_gather_names_an_index_out_of_range(bad: int) -> None:
+    with pytest.raises(ValueError, match=rf"gather: index\[0, 1\] is {bad}, expected 0 <= index < 3"):
+        _C.gather(np.zeros((1, 3), np.float32), np.array([[0, bad]]))
+
+
+@given(SEEDS, IMAGES, SIZES, st.booleans())
+def test_decode_distances(seed: int, n: int, k: int, shared_points: bool) -> None:
+    rng = np.random.default_rng(seed)
+    points, distances = floats(rng, k, 4) if shared_points else floats(rng, n, k, 4), floats(rng, n, k, 4)
+    assert_same([_C.decode_distances(points, distances)], [oracle.decode_distances(points, distances)])
+
+
 @pytest.mark.parametrize("bad", [-1, 3, 2**40])
 def test_gather_rows_names_an_index_out_of_range(bad: int) -> None:
     with pytest.raises(ValueError, match=rf"index\[0, 1\] is {bad}, expected 0 <= index < 3"):

@@ -18,13 +18,16 @@ from graphdet.zoo import get, variants
 FAMILIES = {
     "DETR": "detr/",
     "DeformableDETR": "deformable_detr/",
+    "ATSS": "atss/",
+    "FCOS": "fcos/",
+    "GFL": "gfl/",
     "RetinaNet": "retinanet/",
     "YOLOX": "yolox/",
     "RPN": "rpn/",
     "FasterRCNN": "faster_rcnn/",
     "CascadeRCNN": "cascade_rcnn/cascade_rcnn",
 }
-OTHERS = ("_c4_", "_dc5_", "_32x8d_", "-person")  # other networks, or other numbers of classes
+OTHERS = ("_dcn_", "_dconv_", "_c4_", "_dc5_", "_32x8d_", "-person")  # other networks, or other numbers of classes
 SAME_NETWORK = {  # configurations that differ from a variant's own in training or selection alone
     "_fpn_2x": "_fpn_1x",
     "_fpn_20e": "_fpn_1x",
@@ -43,12 +46,16 @@ SAME_NETWORK = {  # configurations that differ from a variant's own in training 
     "_fpn_mstrain_2x": "_fpn_1x",
     "_fpn_mstrain_3x": "_fpn_1x",
     "_fpn_mstrain_640-800_3x": "_fpn_1x",
+    "_fpn_gn-head_4x4_1x": "_fpn_gn-head_1x",
+    "_caffe_fpn_gn-head_mstrain_640-800_2x": "_caffe_fpn_gn-head_1x",
 }
 UPSTREAM = {v.row.upstream: name for name, v in variants().items() if v.row.upstream}
 
 
 def variant_of(config: str) -> str:
     """The variant with the network of a configuration."""
+    if config in UPSTREAM:
+        return UPSTREAM[config]
     for other, own in SAME_NETWORK.items():
         if f"{other}_coco.py" in config:
             return UPSTREAM[config.replace(other, own)]
@@ -84,7 +91,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 79
+    assert len(found) == 93
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

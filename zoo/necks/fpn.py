@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from graphdet import ops
 from graphdet.blocks.conv import conv
@@ -23,6 +23,21 @@ def fpn(features: Sequence[Value], width: int = 256, *, extra: int = 0) -> list[
         levels = [_conv(i, p, width) for i, p in enumerate(lateral)]
         for i in range(extra):
             levels.append(_conv(len(levels), features[-1] if i == 0 else levels[-1], width, stride=2))
+    return levels
+
+
+def fpn_from_top(
+    features: Sequence[Value], width: int = 256, *, extra: int = 2, between: Callable[[Value], Value] | None = None
+) -> list[Value]:
+    """The pyramid with coarser levels by strided 3x3 convolutions of its own last one: P3 .. P7 of FCOS and after.
+
+    between: an activation between two of these convolutions.
+    """
+    levels = fpn(features, width)
+    with scope("fpn_convs"):
+        for i in range(extra):
+            top = between(levels[-1]) if i and between else levels[-1]
+            levels.append(_conv(len(levels), top, width, stride=2))
     return levels
 
 

@@ -57,18 +57,14 @@ def sample(
     chosen = ops.sample_mask(positive, exists & ~positive, image.sampling_seed, limit=512, share=0.25)
     index, found = ops.pick_rows(chosen, positive, k=512)
 
-    def pick(values: Value) -> Value:
-        """The picked entries of [N A]."""
-        return ops.gather_rows(ops.reshape(values, shape=(*values.shape, 1)), index)[:, :, 0]
-
     return Sampled(
         ops.gather_rows(pool, index),
         found,
-        found & pick(ops.concat(given, real & ~real, axis=1)),
-        ops.where(found, pick(labels), -1),
+        found & ops.gather(ops.concat(given, real & ~real, axis=1), index),
+        ops.where(found, ops.gather(labels, index), -1),
         ops.gather_rows(matched, index),
-        found & pick(positive),
-        pick(objects),
+        found & ops.gather(positive, index),
+        ops.gather(objects, index),
     )
 
 

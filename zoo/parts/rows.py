@@ -25,12 +25,21 @@ BODIES = {
 
 
 def rows(
-    name: str, upstream: str, ap: Mapping[str, float | None], *, classes: tuple[str, ...] = COCO, **arguments: Any
+    name: str,
+    upstream: str,
+    ap: Mapping[str, float | None],
+    *,
+    classes: tuple[str, ...] = COCO,
+    preprocess: Preprocess | None = None,
+    **arguments: Any,
 ) -> dict[str, Row]:
-    """A row for each body of `ap` (box AP, None where the reference gives none); `{}` in the names is the body's."""
+    """A row for each body of `ap` (box AP, None where the reference gives none); `{}` in the names is the body's.
+
+    preprocess: where it is not the body's own.
+    """
     return {
         name.format(key): row(
-            BODIES[key][0],
+            preprocess or BODIES[key][0],
             ap=figure,
             upstream=upstream.format(key),
             classes=classes,

@@ -1,6 +1,6 @@
 // Box arithmetic, row by row: decode, clip, change of frame. Coordinates are continuous, width = x2 - x1, no +1
 // conventions. NaN in a row stays in that row. N or K may be 0. Each op yields one output f32[N K 4], xyxy, which may
-// alias its `deltas`, `raw` or `boxes` operand.
+// alias its `deltas`, `raw`, `distances` or `boxes` operand.
 #pragma once
 
 #include <array>
@@ -30,6 +30,14 @@ struct DecodePoints {
     TensorView raw;
 };
 
+// Points and the distances to the four sides.
+//   points     f32[N K 4], or f32[K 4] shared by all images: (x, y, ...)
+//   distances  f32[N K 4]: left, top, right, bottom
+struct DecodeDistances {
+    TensorView points;
+    TensorView distances;
+};
+
 // Corners moved into [0, w] x [0, h] of their image.  boxes f32[N K 4] · size f32[N 2]: (h, w)
 struct ClipBoxes {
     TensorView boxes;
@@ -45,11 +53,13 @@ struct ToImage {
 
 Status plan(const DecodeDeltas& args, Plan& plan);
 Status plan(const DecodePoints& args, Plan& plan);
+Status plan(const DecodeDistances& args, Plan& plan);
 Status plan(const ClipBoxes& args, Plan& plan);
 Status plan(const ToImage& args, Plan& plan);
 
 Status launch(const DecodeDeltas& args, const TensorView* outputs, Workspace workspace);
 Status launch(const DecodePoints& args, const TensorView* outputs, Workspace workspace);
+Status launch(const DecodeDistances& args, const TensorView* outputs, Workspace workspace);
 Status launch(const ClipBoxes& args, const TensorView* outputs, Workspace workspace);
 Status launch(const ToImage& args, const TensorView* outputs, Workspace workspace);
 

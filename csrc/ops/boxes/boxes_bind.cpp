@@ -34,6 +34,12 @@ void bind_boxes(py::module_& m) {
         },
         py::arg("points"), py::arg("raw"), py::pos_only(), "Boxes from raw centre and log size at grid points.");
     m.def(
+        "decode_distances",
+        [](const py::object& points, const py::object& distances) {
+            return run_pair<DecodeDistances>("decode_distances", "points", points, "distances", distances);
+        },
+        py::arg("points"), py::arg("distances"), py::pos_only(), "Boxes from points and distances to their sides.");
+    m.def(
         "clip_boxes",
         [](const py::object& boxes, const py::object& size) {
             return run_pair<ClipBoxes>("clip_boxes", "boxes", boxes, "size", size);

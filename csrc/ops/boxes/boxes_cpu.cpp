@@ -73,6 +73,10 @@ Status plan(const DecodePoints& args, Plan& plan) {
     return plan_rows_and_table("decode_points", "raw", args.raw, "points", args.points, plan);
 }
 
+Status plan(const DecodeDistances& args, Plan& plan) {
+    return plan_rows_and_table("decode_distances", "distances", args.distances, "points", args.points, plan);
+}
+
 Status plan(const ClipBoxes& args, Plan& plan) {
     return plan_boxes_and_image("clip_boxes", args.boxes, "size", args.size, 2, plan);
 }
@@ -100,6 +104,15 @@ Status launch(const DecodePoints& args, const TensorView* outputs, Workspace wor
     GD_CHECK(ready("decode_points", args, outputs, workspace));
     for_rows(args.points, args.raw, outputs[0], [](const float* p, const float* r, float* out) {
         write_box(r[0] * p[2] + p[0], r[1] * p[3] + p[1], std::exp(r[2]) * p[2], std::exp(r[3]) * p[3], out);
+    });
+    return Status();
+}
+
+Status launch(const DecodeDistances& args, const TensorView* outputs, Workspace workspace) {
+    GD_CHECK(ready("decode_distances", args, outputs, workspace));
+    for_rows(args.points, args.distances, outputs[0], [](const float* p, const float* d, float* out) {
+        for (int i = 0; i < 2; ++i) out[i] = p[i] - d[i];
+        for (int i = 0; i < 2; ++i) out[2 + i] = p[i] + d[2 + i];
     });
     return Status();
 }

@@ -16,7 +16,20 @@ struct GatherRows {
     TensorView index;
 };
 
+// Entries of a row, picked by index, image by image.
+//
+//   x       f32[N A]
+//   index   i64[N K], as above
+//   output  f32[N K]
+struct Gather {
+    TensorView x;
+    TensorView index;
+};
+
 Status plan(const GatherRows& args, Plan& plan);
+Status plan(const Gather& args, Plan& plan);
+
 Status launch(const GatherRows& args, const TensorView* outputs, Workspace workspace);
+Status launch(const Gather& args, const TensorView* outputs, Workspace workspace);
 
 }  // namespace graphdet

@@ -11,6 +11,13 @@ void bind_gather_rows(py::module_& m) {
             return run(GatherRows{table.view, picks.view});
         },
         py::arg("x"), py::arg("index"), py::pos_only(), "Rows of a table, picked by index, image by image.");
+    m.def(
+        "gather",
+        [](const py::object& x, const py::object& index) {
+            const Operand entries = operand("gather", "x", x), picks = operand("gather", "index", index);
+            return run(Gather{entries.view, picks.view});
+        },
+        py::arg("x"), py::arg("index"), py::pos_only(), "Entries of a row, picked by index, image by image.");
 }
 
 }  // namespace graphdet::bindings
