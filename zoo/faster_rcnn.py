@@ -1,21 +1,41 @@
-"""Faster R-CNN with a feature pyramid: proposals, then their classes (Ren et al. 2015, arXiv:1506.01497)."""
+"""Faster R-CNN: proposals from a network, then their classes (Ren et al. 2015, arXiv:1506.01497)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from graphdet import ops
-from graphdet.ir import Detector, Image, Value, detector, scope, share, tap, within
+from graphdet.ir import Detector, Image, Value, detector, row, scope, share, tap, within
+from graphdet.zoo.backbones.resnet import ResNet
+from graphdet.zoo.classes import COCO
 from graphdet.zoo.necks.fpn import fpn_pooled
 from graphdet.zoo.parts import rcnn
-from graphdet.zoo.parts.rows import rows
+from graphdet.zoo.parts.rows import BGR, rows
 from graphdet.zoo.parts.rpn import rpn
 
-VARIANTS = rows(  # box AP on COCO val2017 as the reference reports it for its 1x schedule
-    "faster_rcnn_{}",
-    "faster_rcnn/faster_rcnn_{}_fpn_1x_coco.py",
-    {"r50": 37.4, "r50_caffe": 37.8, "r101": 39.4, "r101_caffe": 39.8, "x101_32x4d": 41.2, "x101_64x4d": 42.1},
+VARIANTS = {  # box AP on COCO val2017 as the reference reports it, for its 1x schedule where there is one
+    **rows(
+        "faster_rcnn_{}",
+        "faster_rcnn/faster_rcnn_{}_fpn_1x_coco.py",
+        {"r50": 37.4, "r50_caffe": 37.8, "r101": 39.4, "r101_caffe": 39.8, "x101_32x4d": 41.2, "x101_64x4d": 42.1},
+    ),
+    **rows("faster_rcnn_{}", "faster_rcnn/faster_rcnn_{}_fpn_mstrain_3x_coco.py", {"x101_32x8d": 42.4}),
+}
+C4 = row(
+    BGR,
+    ap=35.6,
+    classes=COCO,
+    upstream="faster_rcnn/faster_rcnn_r50_caffe_c4_1x_coco.py",
+    body=ResNet(50, caffe=True),
 )
+DC5 = row(
+    BGR,
+    ap=37.2,
+    classes=COCO,
+    upstream="faster_rcnn/faster_rcnn_r50_caffe_dc5_1x_coco.py",
+    body=ResNet(50, caffe=True, strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)),
+)
+SCALES = (2, 4, 8, 16, 32)  # of anchors on a single map, in strides of 16
 
 
 @detector(VARIANTS)
@@ -29,14 +49,36 @@ def faster_rcnn(
     boxes, _, _, count = first.proposals(image.size)
     with scope("roi_head"), scope("bbox_head"):
         head = share(rcnn.box_head(levels[:4], num_classes))
-        said = tap("roi_head.bbox_head", head(boxes, count))
-        found = rcnn.detect(image, boxes, *said, num_classes)
-        sampled = rcnn.sample(image, boxes, ops.exists(count, boxes), num_classes)
-        seen = head(sampled.boxes, sampled.count)
-    return Detector(
-        detections=found,
-        losses={
-            **first.losses(image, first.cells_inside(image)),
-            **rcnn.losses(sampled, *seen, num_classes, rcnn.offsets()),
-        },
-    )
+        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, rcnn.offsets())
+    return Detector(detections=found, losses={**first.losses(image, first.cells_inside(image)), **losses})
+
+
+@detector({"faster_rcnn_r50_caffe_c4": C4})
+def faster_rcnn_c4(image: Image, *, body: ResNet, num_classes: int = 80) -> Detector:
+    """On one map of stride 16; the last stage of the body becomes the head of every region (He et al. 2016)."""
+    (c4,) = within("backbone", lambda x: body(x, stages=3)[-1:], image.pixels)
+    first = rpn([c4], 1024, SCALES)
+    boxes, _, _, count = first.proposals(image.size, consider=(12000, 6000), keep=(2000, 1000))
+
+    def head(boxes: Value, count: Value) -> tuple[Value, Value]:
+        x = rcnn.flat(rcnn.bins([c4], boxes, count, size=14))
+        with scope("shared_head"):
+            x = tap("roi_head.shared_head", body.stage(x, 3))  # f[N*K 2048 7 7]
+        with scope("bbox_head"):
+            return rcnn.predict(ops.total(x, axes=(2, 3)) / 49.0, num_classes)
+
+    with scope("roi_head"):
+        found, losses = rcnn.second_stage(image, share(head), boxes, count, num_classes, rcnn.offsets())
+    return Detector(detections=found, losses={**first.losses(image, first.cells_inside(image)), **losses})
+
+
+@detector({"faster_rcnn_r50_caffe_dc5": DC5})
+def faster_rcnn_dc5(image: Image, *, body: ResNet, num_classes: int = 80) -> Detector:
+    """On one map of stride 16, of which the last stage is dilated instead of strided (Dai et al. 2017)."""
+    (c5,) = within("backbone", lambda x: body(x)[-1:], image.pixels)
+    first = rpn([c5], 2048, SCALES)
+    boxes, _, _, count = first.proposals(image.size, consider=(12000, 6000), keep=(2000, 1000))
+    with scope("roi_head"), scope("bbox_head"):
+        head = share(rcnn.box_head([c5], num_classes))
+        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, rcnn.offsets())
+    return Detector(detections=found, losses={**first.losses(image, first.anchors_inside(image)), **losses})

@@ -235,11 +235,11 @@ def tap(name: str, values: T) -> T: ...
 def tap(name: str, values: Any) -> Any:
     """Give values a public name (`neck.0`, `neck.1`): inspected, compared and drawn by that name.
 
-    Returns them unchanged.
+    Returns them unchanged. In a shared part that is called again, the values of the first call keep the name.
     """
     taps = current().taps
     if isinstance(values, Value):
-        taps[name] = values
+        taps.setdefault(name, values)
     else:
         for i, value in enumerate(values):
             tap(f"{name}.{i}", value)

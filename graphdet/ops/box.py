@@ -341,10 +341,7 @@ to_image.torch(lambda t, boxes, geometry: (boxes - geometry[:, None, [2, 3, 2, 3
 
 @to_image.onnx
 def _(e: Any, boxes: Any, geometry: Any) -> Any:
-    rows = e.Unsqueeze(geometry, e.sizes((1,)))
-    scale, offset = (
-        e.Gather(rows, e.constant(np.asarray(columns)), axis=2) for columns in ([0, 1, 0, 1], [2, 3, 2, 3])
-    )
+    scale, offset = _onnx_geometry(e, geometry)
     return e.Div(e.Sub(boxes, offset), scale)
 
 
@@ -354,6 +351,33 @@ to_image.native("to_image")
 @to_image.examples
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 2, 5), np.asarray([[0.5, 0.6, 0, 0], [2, 2, 3, 4]], np.float32)), {}
+
+
+@op("boxes<xyxy,image>[N K 4], f[N 4] -> boxes<xyxy,net>[N K 4]", ROWWISE, FP32)
+def to_net(boxes: Value, geometry: Value) -> Value:
+    """From image to net pixels: xyxy * scale + offset; the inverse of `to_image`."""
+    ...
+
+
+to_net.reference(lambda boxes, geometry: boxes * geometry[:, None, [0, 1, 0, 1]] + geometry[:, None, [2, 3, 2, 3]])
+to_net.torch(lambda t, boxes, geometry: boxes * geometry[:, None, [0, 1, 0, 1]] + geometry[:, None, [2, 3, 2, 3]])
+
+
+@to_net.onnx
+def _(e: Any, boxes: Any, geometry: Any) -> Any:
+    scale, offset = _onnx_geometry(e, geometry)
+    return e.Add(e.Mul(boxes, scale), offset)
+
+
+def _onnx_geometry(e: Any, geometry: Any) -> tuple[Any, Any]:
+    """Scale and offset of each image's corners, f[N 1 4] each."""
+    rows = e.Unsqueeze(geometry, e.sizes((1,)))
+    columns = [0, 1, 0, 1], [2, 3, 2, 3]
+    scale, offset = (e.Gather(rows, e.constant(np.asarray(c)), axis=2) for c in columns)
+    return scale, offset
+
+
+to_net.examples(to_image.rules["examples"])
 
 
 @op("boxes<xyxy,F>[*S 4], boxes<xyxy,F>[*S 4] -> f[*S]", ROWWISE, FP32)

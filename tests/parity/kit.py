@@ -14,6 +14,7 @@ from graphdet.ir import Graph
 from graphdet.ir.initial import initial_values
 from graphdet.records import Array
 
+PROPOSALS = 50
 COUNTERS = "num_batches_tracked"
 
 
@@ -87,6 +88,16 @@ def truth(case: Mapping[str, Any]) -> tuple[Array, Array, Array]:
     return boxes, labels, count
 
 
+def proposals(case: Mapping[str, Any]) -> Array:
+    """The recorded run's proposals of a detector that is given them, f32[N 50 4]: uniform centres and sizes."""
+    out = []
+    for i, (h, w) in enumerate(case["valid"]):
+        stream = generator(f"proposals.{i}", case["seed"])
+        centre, side = stream.uniform(0, 1, (PROPOSALS, 2)) * (w, h), stream.uniform(8, 120, (PROPOSALS, 2))
+        out.append(np.concatenate([centre - side / 2, centre + side / 2], 1).clip(0, (w, h, w, h)))
+    return np.asarray(out, np.float32)
+
+
 def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
     """Graph inputs of a case.
 
@@ -102,6 +113,8 @@ def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
         "size": np.asarray(case["valid"], np.float32),
         "padded": np.asarray([case["input"][2:]] * n, np.float32),
         "geometry": np.tile(np.asarray([1, 1, 0, 0], np.float32), (n, 1)),
+        "proposals.boxes": proposals(case),
+        "proposals.count": np.full(n, PROPOSALS),
         "truth.boxes": boxes,
         "truth.labels": labels,
         "truth.count": count,

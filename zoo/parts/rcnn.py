@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from graphdet import ops
 from graphdet.blocks.linear import linear
-from graphdet.ir import Found, Image, Value, scope, setting
+from graphdet.ir import Found, Image, Value, by_phase, scope, setting, tap, tensor
+from graphdet.ir.trace import graph_input
+from graphdet.ir.types import boxes as boxes_type
 
 Quad = tuple[float, float, float, float]
 Head = Callable[[Value, Value], tuple[Value, Value]]
@@ -37,6 +39,20 @@ class Sampled:
     def count(self) -> Value:
         """How many exist in each image, i64[N]: they come first."""
         return ops.total(ops.cast(self.real, to="i64"), axes=(1,))
+
+
+def given(image: Image, most: int) -> tuple[Value, Value]:
+    """Proposals that the caller gives: boxes<xyxy,net> [N most 4], of which the first `count` i64[N] exist.
+
+    They are the graph inputs `proposals.boxes` and `proposals.count`. In use, boxes are given in pixels of the original
+    image, as detections are; in training in net pixels, as the truth is.
+    """
+
+    def boxes(frame: str) -> Value:
+        return graph_input("proposals.boxes", boxes_type(frame, image.batch, most, 4))
+
+    placed = by_phase(train=lambda: boxes("net"), infer=lambda: ops.to_net(boxes("image"), image.geometry))
+    return placed, graph_input("proposals.count", tensor("i64", image.batch))
 
 
 def sample(
@@ -88,10 +104,16 @@ def bins(levels: Sequence[Value], boxes: Value, count: Value, size: int = 7) -> 
     )
 
 
+def flat(x: Value) -> Value:
+    """The boxes of all images in one row: [N K ...] as [N*K ...]."""
+    n, k, *rest = x.shape
+    return ops.reshape(x, shape=(n * k, *rest))
+
+
 def two_layers(x: Value, width: int) -> Value:
     """Bins [N K C h w] through two fully connected layers: f[N*K width]."""
-    n, k, channels, h, w = x.shape
-    x = ops.reshape(x, shape=(n * k, channels * h * w))
+    rows, channels, h, w = flat(x).shape
+    x = ops.reshape(x, shape=(rows, channels * h * w))
     with scope("shared_fcs"):
         for i in range(2):
             x = ops.relu(linear(str(i), x, width))
@@ -102,6 +124,16 @@ def predict(x: Value, classes: int, kinds: int | None = None) -> tuple[Value, Va
     """Rows [R C] to logits of the classes and of background [R classes+1], and to box offsets [R 4*kinds]."""
     logits = linear("fc_cls", x, classes + 1, deviation=0.01)
     return logits, linear("fc_reg", x, 4 * (kinds or classes), deviation=0.001)
+
+
+def second_stage(
+    image: Image, head: Head, boxes: Value, count: Value, classes: int, regression: Regression
+) -> tuple[Found, Mapping[str, Value]]:
+    """Detections from an image's proposals, and what the head learns from 512 of them."""
+    said = tap("roi_head.bbox_head", head(boxes, count))
+    sampled = sample(image, boxes, ops.exists(count, boxes), classes)
+    seen = head(sampled.boxes, sampled.count)
+    return detect(image, boxes, *said, classes), losses(sampled, *seen, classes, regression)
 
 
 def select(

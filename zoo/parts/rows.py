@@ -12,6 +12,7 @@ from graphdet.zoo.classes import COCO
 
 RGB = Preprocess("rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), (800, 1333), "short_side")
 BGR = Preprocess("bgr", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), (800, 1333), "short_side")
+CAFFE2 = Preprocess("bgr", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), (800, 1333), "short_side")
 
 BODIES = {
     "r18": (RGB, ResNet(18)),
@@ -20,6 +21,7 @@ BODIES = {
     "r101": (RGB, ResNet(101)),
     "r101_caffe": (BGR, ResNet(101, caffe=True)),
     "x101_32x4d": (RGB, ResNet(101, groups=32, group_width=4)),
+    "x101_32x8d": (CAFFE2, ResNet(101, groups=32, group_width=8, fixed_norm=True)),
     "x101_64x4d": (RGB, ResNet(101, groups=64, group_width=4)),
 }
 
