@@ -14,6 +14,7 @@ from graphdet._version import __version__
 from graphdet.compiler.backends.target import Target, find_target
 from graphdet.compiler.certify import Subject, certify
 from graphdet.compiler.driver import Explanation, bound_sizes, optimise
+from graphdet.compiler.known_bad import faults
 from graphdet.compiler.passes.partition import Partition, partition
 from graphdet.compiler.passes.plan_memory import plan_memory
 from graphdet.errors import BackendMissing, BadWeights
@@ -82,10 +83,14 @@ def compile(
 
 
 def explain(variant: Variant, *, size: Size = None, batch: Batch = 1, target: str = "openvino") -> Explanation:
-    """What each pass does to a detector with its initial weights, and why rewrites did not fire."""
+    """What each pass does to a detector with its initial weights, and why rewrites did not fire.
+
+    Also the nodes that are kept away from the target, because it is known to get them wrong.
+    """
     graph = trace(variant)
     sizes = bound_sizes(static_size(variant, size), None if batch == "dynamic" else batch)
-    return optimise(graph, initial_values(graph), sizes)
+    done = optimise(graph, initial_values(graph), sizes)
+    return replace(done, avoided=faults(done.graph, find_target(target)))
 
 
 def graph_of(artefact: Artefact) -> Graph:

@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import Any
 
 from graphdet.compiler.context import Context
+from graphdet.compiler.known_bad import KnownBad
 from graphdet.compiler.pipeline import OPTIMISE
 from graphdet.errors import GdError, PassFailure
 from graphdet.ir.check import verify
-from graphdet.ir.graph import Graph
+from graphdet.ir.graph import Graph, Node
 from graphdet.records import Array
 
 Report = Callable[[str], None]
@@ -41,10 +42,11 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The optimised graph and the record of every pass, in order."""
+    """The optimised graph and the record of every pass, in order; nodes that the target is known to get wrong."""
 
     graph: Graph
     passes: tuple[PassRecord, ...] = field(default=())
+    avoided: Mapping[Node, KnownBad] = field(default_factory=dict)
 
 
 def optimise(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from graphdet.errors import NotLowerable, PassFailure
@@ -15,15 +16,15 @@ from graphdet.ir.walk import Builder, rebuild
 LEAVES = ("input", "param", "const")
 
 
-def expand(graph: Graph, has_rule: Callable[[Op[..., Any]], bool]) -> Graph:
-    """Replace each op without a rule by its decomposition, again and again, where it declares one.
+def expand(graph: Graph, has_rule: Callable[[Op[..., Any]], bool], avoid: Collection[Node] = ()) -> Graph:
+    """Replace each op without a rule by its decomposition, again and again, where it declares one; so too `avoid`.
 
     The new nodes keep places and scope of the one they replace. Raises PassFailure when a decomposition has other types
     than its op declares.
     """
 
     def visit(node: Node, builder: Builder) -> None:
-        if node.name in LEAVES or has_rule(node.op) or "decompose" not in node.op.rules:
+        if node.name in LEAVES or (has_rule(node.op) and node not in avoid) or "decompose" not in node.op.rules:
             builder.put(node)
             return
         for old, new in zip(node.outputs, _decomposed(node, graph, builder, visit), strict=True):
@@ -56,13 +57,21 @@ def _decomposed(
     return tuple(builder.get(v) for v in values)
 
 
-def refuse_missing(target: str, nodes: Iterable[Node], has_rule: Callable[[Op[..., Any]], bool]) -> None:
-    """Raise one NotLowerable that lists every op without a rule: its line, and why the target lacks it."""
+def refuse_missing(
+    target: str,
+    nodes: Iterable[Node],
+    has_rule: Callable[[Op[..., Any]], bool],
+    reasons: Mapping[Node, object] = MappingProxyType({}),
+) -> None:
+    """Raise one NotLowerable that lists every op without a rule, or with a reason of its own not to be run.
+
+    Each with its line, and why the target lacks it.
+    """
     lines = []
     for node in nodes:
-        if node.name not in LEAVES and not has_rule(node.op):
+        if node.name not in LEAVES and (node in reasons or not has_rule(node.op)):
             usual = "only training needs it" if TRAIN in node.op.traits else "no lowering and no decomposition"
-            reason = node.op.absences.get(target, usual)
+            reason = reasons.get(node) or node.op.absences.get(target, usual)
             lines.append(f"  {node.place or node.scope or '?'}: {node.name}: {reason}")
     if lines:
         text = f"{target} cannot run {len(lines)} op{'s' * (len(lines) > 1)}:\n" + "\n".join(dict.fromkeys(lines))

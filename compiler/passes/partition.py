@@ -1,8 +1,8 @@
 """graph => plan: dense segments for the backend, native steps for the runtime's kernels, and what crosses between them.
 
-A node is native if its op belongs to the runtime, or if it continues from a native result and a kernel for it exists
-(so that nothing returns to the backend for a few numbers). All others are dense; nodes of the same depth, counted in
-changes from native to dense, form one segment.
+A node is native if its op belongs to the runtime, if the backend is known to get it wrong, or if it continues from a
+native result and a kernel for it exists (so that nothing returns to the backend for a few numbers). All others are
+dense; nodes of the same depth, counted in changes from native to dense, form one segment.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphdet.compiler.backends.target import Target
+from graphdet.compiler.known_bad import faults
 from graphdet.compiler.passes.legalize import LEAVES, expand, refuse_missing
 from graphdet.errors import InternalError
 from graphdet.ir.graph import Graph, Node, Value
@@ -42,9 +43,8 @@ def partition(graph: Graph, target: Target) -> Partition:
 
     Raises NotLowerable listing every op that neither the target nor the runtime can run.
     """
-    graph = expand(graph, lambda op: _runtime(op, target) or target.rule in op.rules)
-    refuse_missing(target.name, graph.nodes, lambda op: _runtime(op, target) or target.dense(op))
-    native, depth = _assign(graph, target)
+    graph, moved = _legalised(graph, target)
+    native, depth = _assign(graph, target, moved)
     names = _names(graph)
     segments: dict[str, Graph] = {}
     steps: list[Step] = []
@@ -65,18 +65,38 @@ def partition(graph: Graph, target: Target) -> Partition:
     return Partition(graph, segments, tuple(steps), outputs, constants, names)
 
 
+def _legalised(graph: Graph, target: Target) -> tuple[Graph, set[Node]]:
+    """The graph in ops that the target or the runtime has, and the nodes that the target would get wrong.
+
+    Of those, the ones without a kernel are decomposed, or refused.
+    """
+
+    def has_rule(op: Op[..., object]) -> bool:
+        return _runtime(op, target) or target.rule in op.rules
+
+    graph = expand(graph, has_rule)
+    wrong = faults(graph, target)
+    without = [node for node in wrong if not _has_kernel(node)]
+    if without:
+        graph = expand(graph, has_rule, without)
+        wrong = faults(graph, target)
+    reasons = {node: row for node, row in wrong.items() if not _has_kernel(node)}
+    refuse_missing(target.name, graph.nodes, lambda op: _runtime(op, target) or target.dense(op), reasons)
+    return graph, set(wrong)
+
+
 def _runtime(op: Op[..., object], target: Target) -> bool:
     return NATIVE in op.traits and bool(op.native_name) and not target.selection
 
 
-def _assign(graph: Graph, target: Target) -> tuple[set[Node], dict[Node, int]]:
+def _assign(graph: Graph, target: Target, moved: set[Node]) -> tuple[set[Node], dict[Node, int]]:
     """Native nodes, and the depth of every node: how often its longest path went back from native to dense."""
     native: set[Node] = set()
     depth: dict[Node, int] = {}
     for node in graph.nodes:
         before = [v.node for v in node.inputs if v is not None]
         follows = _has_kernel(node) and any(b in native for b in before)
-        if _runtime(node.op, target) or follows:
+        if _runtime(node.op, target) or node in moved or follows:
             native.add(node)
             depth[node] = max((depth[b] for b in before), default=0)
         else:

@@ -23,7 +23,7 @@ FAMILIES = {
 
 def pages() -> dict[str, str]:
     """File name -> content."""
-    return {"errors.md": errors(), "ops.md": ops(), "zoo.md": zoo()}
+    return {"errors.md": errors(), "known-bad.md": known_bad(), "ops.md": ops(), "zoo.md": zoo()}
 
 
 def errors() -> str:
@@ -82,6 +82,20 @@ def _required(default: Any) -> bool:
     import inspect
 
     return default is inspect.Parameter.empty
+
+
+def known_bad() -> str:
+    """The table of operators that backends get wrong."""
+    from graphdet.compiler.known_bad import TABLE
+
+    note = (
+        "What a backend is known to get wrong, as a test reproduces with the version given, or as the source reports. "
+        "An engine runs such a node on its own kernel or in simpler ops; where it has neither, the build is refused. "
+        "`graphdet explain` lists the nodes of a detector that this concerns."
+    )
+    rows = [(f"`{r.operator}`", r.condition, r.target, r.version, r.effect, r.source or "a test") for r in TABLE]
+    columns = ("ONNX operator", "with", "target", "version", "effect", "known from")
+    return _join(["# Known faults of backends", MADE, note, _table(columns, rows)])
 
 
 def zoo() -> str:

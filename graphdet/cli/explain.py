@@ -25,9 +25,13 @@ def command(variant_name: str, target: str, size: Size | None, batch: int | Dyna
     from graphdet.compiler import explain
 
     options: dict[str, Any] = {"size": size, "batch": batch, "target": target}
-    passes = explain(zoo.get(variant_name), **options).passes
+    explanation = explain(zoo.get(variant_name), **options)
+    passes = explanation.passes
+    avoided = [(node.name, str(row), node.place) for node, row in explanation.avoided.items()]
     if as_json:
-        emit({"detector": variant_name, "target": target, "passes": [p.as_dict() for p in passes]})
+        known_bad = [{"op": op, "fault": fault, "line": place} for op, fault, place in avoided]
+        document = {"detector": variant_name, "target": target, "passes": [p.as_dict() for p in passes]}
+        emit({**document, "known_bad": known_bad})
         return
     rows = [(p.name, p.changed, p.before, p.after, f"{1000 * p.seconds:.0f}") for p in passes]
     table(("pass", ">rewrites", ">nodes before", ">after", ">ms"), rows, title=f"{variant_name} for {target}")
@@ -36,3 +40,5 @@ def command(variant_name: str, target: str, size: Size | None, batch: int | Dyna
         table(("pass", ">times", "did not fire because", "at"), refused)
     else:
         click.echo("every rewrite that was tried fired")
+    if avoided:
+        table(("op", "kept away from the target because", "at"), avoided)

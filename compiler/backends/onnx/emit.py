@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from graphdet._version import __version__
 from graphdet.compiler.backends.onnx.emitter import DTYPES, Emitter, Handle
@@ -43,6 +43,23 @@ def emit(graph: Graph, params: Mapping[str, Array], *, extra: Mapping[str, Value
 def has_rule(op: Op[..., Any]) -> bool:
     """Whether an op has an ONNX form of its own."""
     return "onnx" in op.rules
+
+
+def operators(graph: Graph) -> Iterator[tuple[Node, list[tuple[str, dict[str, Any]]]]]:
+    """Each node that has an ONNX form, with the operators that it becomes: their names and attributes."""
+    proto = GraphProto()
+    emitter = Emitter(proto, set())
+    handles: dict[Value, Handle] = {}
+    for node in graph.nodes:
+        for value in node.outputs:
+            handles[value] = f"v{len(handles)}"
+            emitter.know(handles[value], value.type, source=True)
+        if "onnx" not in node.op.rules:
+            continue
+        start = len(proto.node)
+        node.op.rules["onnx"](emitter, *(None if v is None else handles[v] for v in node.inputs), **node.attributes)
+        made = proto.node[start:]
+        yield node, [(n.op_type, {a.name: helper.get_attribute_value(a) for a in n.attribute}) for n in made]
 
 
 def to_bytes(model: ModelProto) -> bytes:
