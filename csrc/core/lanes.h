@@ -1,6 +1,7 @@
 // Sixteen floats side by side, and the product that matrix kernels are made of.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/dispatch.h"
@@ -18,6 +19,30 @@ GD_INLINE float sum_of(const Lanes& lanes) {
     for (int i = 0; i < kLanes / 2; ++i) part[i] = lanes[i] + lanes[i + kLanes / 2];
     for (int i = 0; i < kLanes / 4; ++i) part[i] += part[i + kLanes / 4];
     return (part[0] + part[2]) + (part[1] + part[3]);
+}
+
+// to[c * `step` + i] = from[i * kLanes + c] for `channels` channels, a block of i at a time so that both stay in
+// cache.
+GD_INLINE void spread(const float* from, std::int64_t count, std::int64_t channels, std::int64_t step, float* to) {
+    constexpr std::int64_t kBlock = 64;
+    for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+        const std::int64_t end = std::min(count, begin + kBlock);
+        for (std::int64_t c = 0; c < channels; ++c)
+            for (std::int64_t i = begin; i < end; ++i) to[c * step + i] = from[i * kLanes + c];
+    }
+}
+
+// The inverse; channels that are not there become 0.
+GD_INLINE void collect(const float* from, std::int64_t count, std::int64_t channels, std::int64_t step, float* to) {
+    constexpr std::int64_t kBlock = 16;
+    std::int64_t i = 0;
+    if (channels == kLanes) {
+        for (; i + kBlock <= count; i += kBlock)
+            for (std::int64_t k = 0; k < kBlock; ++k)
+                for (std::int64_t c = 0; c < kLanes; ++c) to[(i + k) * kLanes + c] = from[c * step + i + k];
+    }
+    for (; i < count; ++i)
+        for (std::int64_t c = 0; c < kLanes; ++c) to[i * kLanes + c] = c < channels ? from[c * step + i] : 0.0F;
 }
 
 // How many groups of `size` cover `count`.

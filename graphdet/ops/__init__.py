@@ -53,18 +53,18 @@ from graphdet.ops.sample import exists, pick_rows, sample_mask, stop_gradient
 from graphdet.ops.select import nms, select_top, select_top_logits
 from graphdet.ops.shape import concat, expand, gather, gather_rows, index, reshape, transpose
 from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
+from graphdet.ops.window import carafe, corner_pool, masked_conv2d
 
 __all__ = [
-    "absolute", "add", "anchor_grid", "as_boxes", "attention", "balanced_l1", "batch_norm", "batch_norm_train",
-    "bce", "best", "best_index", "boxes_inside", "cast", "cells_inside", "centreness", "class_columns",
-    "clip_boxes", "concat", "conv2d", "cross_entropy", "decode_deltas", "decode_distances", "decode_points",
-    "deform_attention", "deform_conv2d", "div", "encode_deltas", "encode_distances", "encode_points", "exists",
-    "exp", "expand", "fast_nms", "focal_loss", "gather", "gather_rows", "greater", "group_norm", "index", "iou",
-    "layer_norm", "less", "linear", "log", "logical_and", "logical_not", "logical_or", "map_size", "match_atss",
+    "absolute", "add", "anchor_grid", "as_boxes", "attention", "balanced_l1", "batch_norm", "batch_norm_train", "bce",
+    "best", "best_index", "boxes_inside", "carafe", "cast", "cells_inside", "centreness", "class_columns", "clip_boxes",
+    "concat", "conv2d", "corner_pool", "cross_entropy", "decode_deltas", "decode_distances", "decode_points",
+    "deform_attention", "deform_conv2d", "div", "encode_deltas", "encode_distances", "encode_points", "exists", "exp",
+    "expand", "fast_nms", "focal_loss", "gather", "gather_rows", "greater", "group_norm", "index", "iou", "layer_norm",
+    "less", "linear", "log", "logical_and", "logical_not", "logical_or", "map_size", "masked_conv2d", "match_atss",
     "match_iou", "match_one_to_one", "match_points", "match_simota", "matrix_nms", "max_pool", "maximum",
-    "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows",
-    "point_grid", "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_mask",
-    "select_top", "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy",
-    "soft_nms", "softmax", "square", "stop_gradient", "sub", "to_image", "to_net", "total", "transpose", "upsample",
-    "where",
+    "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "pick_rows", "point_grid",
+    "relu", "reshape", "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_mask", "select_top",
+    "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax",
+    "square", "stop_gradient", "sub", "to_image", "to_net", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

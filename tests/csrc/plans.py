@@ -41,6 +41,8 @@ def with_all_ops() -> Artefact:
         "masks": rng.uniform(size=(1, 5, 7, 7)).astype(np.float32),
         "filters": rng.normal(size=(2, 3, 1, 1)).astype(np.float32),
         "moves": rng.uniform(-3, 3, (1, 2, 8, 6)).astype(np.float32),
+        "kernels": rng.random((1, 9, 16, 12), dtype=np.float32),
+        "mask": rng.normal(size=(1, 8, 6)).astype(np.float32),
         "map": rng.normal(size=(1, 3, 8, 6)).astype(np.float32),
         "cells": rng.normal(size=(1, 48, 2, 5)).astype(np.float32),
         "places": rng.uniform(-0.1, 1.1, (1, 4, 2, 1, 3, 2)).astype(np.float32),
@@ -76,6 +78,9 @@ def with_all_ops() -> Artefact:
         ("roi_align_levels", ("n0", "n3", "pixels", None), ("r2",), {"strides": [1], "size": [2, 2], "finest": 3}),
         ("paste_masks", ("masks", "n0", "n3"), ("r3",), {"height": 40, "width": 50, "threshold": 0.4}),
         ("deform_conv2d", ("map", "filters", "moves", None, None), ("r4",), {"stride": 1, "padding": 0}),
+        ("carafe", ("map", "kernels"), ("r6",), {"size": 3, "groups": 1, "scale": 2}),
+        ("corner_pool", ("map",), ("r7",), {"side": "left"}),
+        ("masked_conv2d", ("map", "filters", "mask", None), ("r8",), {"stride": 1}),
         ("deform_attention", ("cells", "places", "weights", "map"), ("r5",), {}),
         ("to_image", ("n0", "geometry"), ("b",), {}),
     ]

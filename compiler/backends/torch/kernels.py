@@ -65,6 +65,23 @@ def _roi_align(gradient: Any, features: Any, rois: Any, *, wanted: Any, **attrib
     return kernels().roi_align_backward(gradient, rois, map=(images, height, width), **attributes), None
 
 
+def _roi_pool(gradient: Any, *operands: Any, wanted: Any, **attributes: Any) -> tuple[Any, ...]:
+    return kernels().roi_pool_backward(gradient, *operands, **attributes), None
+
+
+def _focal_loss(gradient: Any, *operands: Any, wanted: Any, **attributes: Any) -> tuple[Any, ...]:
+    return kernels().focal_loss_backward(gradient, *operands, **attributes), None
+
+
+def _carafe(gradient: Any, *operands: Any, wanted: Any, **attributes: Any) -> tuple[Any, ...]:
+    x, weights = kernels().carafe_backward(gradient, *operands, **attributes)
+    return x, weights
+
+
+def _corner_pool(gradient: Any, x: Any, *, wanted: Any, side: str) -> tuple[Any, ...]:
+    return (kernels().corner_pool_backward(gradient, x, side=side),)
+
+
 def _deform_conv2d(
     gradient: Any, x: Any, weight: Any, offset: Any, mask: Any, bias: Any, *, wanted: Any, **attributes: Any
 ) -> tuple[Any, ...]:
@@ -82,8 +99,12 @@ def _levels(*operands: Any, **attributes: Any) -> Any:
 
 
 RULES: Mapping[str, Rule] = {
+    "carafe": _rule("carafe", _carafe),
+    "corner_pool": _rule("corner_pool", _corner_pool),
     "deform_attention": _rule("deform_attention", _deform_attention),
     "deform_conv2d": _rule("deform_conv2d", _deform_conv2d),
+    "focal_loss": _rule("focal_loss", _focal_loss),
     "roi_align": _rule("roi_align", _roi_align, fixed=(1,)),
     "roi_align_levels": _levels,
+    "roi_pool": _rule("roi_pool", _roi_pool, fixed=(1,)),
 }

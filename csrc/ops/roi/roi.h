@@ -71,14 +71,23 @@ struct RoiPool {
     float scale = 1.0F;
 };
 
+// Gradient of RoiPool with respect to its features: to each bin's maximum, of equal ones to the first.
+//   gradient f32[R C height width] · output f32[N C H W]
+struct RoiPoolBackward {
+    RoiPool of;
+    TensorView gradient;
+};
+
 Status plan(const RoiAlign& args, Plan& plan);
 Status plan(const RoiAlignBackward& args, Plan& plan);
 Status plan(const RoiAlignLevels& args, Plan& plan);
 Status plan(const RoiPool& args, Plan& plan);
+Status plan(const RoiPoolBackward& args, Plan& plan);
 
 Status launch(const RoiAlign& args, const TensorView* outputs, Workspace workspace);
 Status launch(const RoiAlignBackward& args, const TensorView* outputs, Workspace workspace);
 Status launch(const RoiAlignLevels& args, const TensorView* outputs, Workspace workspace);
 Status launch(const RoiPool& args, const TensorView* outputs, Workspace workspace);
+Status launch(const RoiPoolBackward& args, const TensorView* outputs, Workspace workspace);
 
 }  // namespace graphdet

@@ -72,6 +72,17 @@ void bind_roi(py::module_& m) {
         },
         py::arg("features"), py::arg("rois"), py::pos_only(), py::kw_only(), py::arg("size"), py::arg("scale"),
         "Maximum over the pixels of each bin of each RoI.");
+    m.def(
+        "roi_pool_backward",
+        [](const py::object& gradient, const py::object& features, const py::object& rois, const Size& size,
+           float scale) {
+            constexpr const char* op = "roi_pool_backward";
+            const Operand g = operand(op, "gradient", gradient);
+            const Operand f = operand(op, "features", features), r = operand(op, "rois", rois);
+            return run(RoiPoolBackward{{f.view, r.view, grid_of(size, 0, true), scale}, g.view});
+        },
+        py::arg("gradient"), py::arg("features"), py::arg("rois"), py::pos_only(), py::kw_only(), py::arg("size"),
+        py::arg("scale"), "Gradient of roi_pool with respect to its features.");
 }
 
 }  // namespace graphdet::bindings
