@@ -1,7 +1,19 @@
 """How good detections are, by the measures of the literature."""
 
 from graphdet.eval.coco import CocoEvaluator, evaluate_results
+from graphdet.eval.confusion import confusion_matrix
 from graphdet.eval.run import Engine, evaluate
 from graphdet.eval.score import CocoResult
+from graphdet.eval.voc import VocResult, average_precision, evaluate_voc
 
-__all__ = ["CocoEvaluator", "CocoResult", "Engine", "evaluate", "evaluate_results"]
+__all__ = [
+    "CocoEvaluator",
+    "CocoResult",
+    "Engine",
+    "VocResult",
+    "average_precision",
+    "confusion_matrix",
+    "evaluate",
+    "evaluate_results",
+    "evaluate_voc",
+]

@@ -51,19 +51,19 @@ def synchronised_batch_norm(
     """`batch_norm_train` over the batches of all processes; gradients flow through the shared statistics."""
     axes = (0, *range(2, x.ndim))
     wide = x.float()
-    local = torch.stack([wide.sum(axes), wide.square().sum(axes)])
+    column = (1, -1, *([1] * (x.ndim - 2)))
     count = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
     join: Callable[[Any], Any] = _Sum.apply
-    sums, number = join(local), join(count)
-    centre = sums[0] / number
-    spread = (sums[1] / number - centre.square()).clamp_min(0)
+    number = join(count)
+    centre = join(wide.sum(axes)) / number
+    offset = wide - centre.reshape(column)
+    spread = join(offset.square().sum(axes)) / number
     with torch.no_grad():
         seen.add_(1)
         mean.lerp_(centre, momentum)
         var.lerp_(spread * (number / (number - 1).clamp_min(1)), momentum)
     scale = weight * torch.rsqrt(spread + eps)
-    column = (1, -1, *([1] * (x.ndim - 2)))
-    return (wide * scale.reshape(column) + (bias - centre * scale).reshape(column)).to(x.dtype)
+    return (offset * scale.reshape(column) + bias.reshape(column)).to(x.dtype)
 
 
 class _Sum(torch.autograd.Function):
