@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -43,6 +43,14 @@ class Group:
         found = torch.tensor(float(flag), device=self.device)
         distributed.all_reduce(found, distributed.ReduceOp.MAX)
         return bool(found)
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean of each number over all processes."""
+        if self.world == 1:
+            return dict(values)
+        total = torch.tensor(list(values.values()), dtype=torch.float32, device=self.device)
+        distributed.all_reduce(total)
+        return dict(zip(values, (total / self.world).tolist(), strict=True))
 
     def wait(self) -> None:
         """Until all processes are here."""

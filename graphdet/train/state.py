@@ -102,6 +102,8 @@ class Training:
             last = i == len(parts) - 1
             with contextlib.nullcontext() if last or self.group.world == 1 else self.parallel.no_sync():
                 self._backward(part, 1 / len(parts))
+        self.losses = self.group.mean(self.losses)
+        self.loss = self.group.mean({"loss": self.loss})["loss"]
         self.scaler.unscale_(self.optimiser)
         limit = recipe.clip or math.inf
         self.norm = float(torch.nn.utils.clip_grad_norm_(self.trainable.values(), limit))
