@@ -169,6 +169,7 @@ def _header(variant: Variant, target: Target, parts: Partition, shape: Input, si
         input=shape,
         thresholds={k: float(v) for k, v in defaults.items() if v is not None},
         plan=Plan(parts.steps, dict(parts.outputs), plan_memory(parts, sizes)),
+        masks=parts.graph.outputs["masks"].type.frame if "masks" in parts.outputs else "",
     )
 
 

@@ -5,8 +5,8 @@ Imports nothing of graphdet but errors, so that a deployment needs only NumPy be
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -14,12 +14,26 @@ Array = NDArray[Any]
 Mask = tuple[Array, ...] | Array  # outlines, or a bitmap
 
 
+class Masks(Protocol):
+    """Masks of the objects of one image, made when asked for."""
+
+    def __getitem__(self, rows: Array, /) -> Masks:
+        """Those of some objects, by index or by flag."""
+
+    def bitmaps(self) -> Array:
+        """u8[K height width] of 0 and 1, in pixels of the image."""
+
+    def runs(self) -> list[bytes]:
+        """Each mask run-length encoded: the `counts` of COCO's compressed form."""
+
+
 @dataclass(frozen=True)
 class Detections:
     """Objects found in one image, best first.
 
     boxes: f32[K 4], xyxy in original pixels · scores: f32[K] in 0..1 · labels: i64[K], index into `classes` ·
-    classes: class names, may be empty · size: (height, width) of the original image.
+    classes: class names, may be empty · size: (height, width) of the original image · masks: of a detector that
+    predicts them.
     """
 
     boxes: Array
@@ -27,33 +41,43 @@ class Detections:
     labels: Array
     classes: tuple[str, ...] = ()
     size: tuple[int, int] = (0, 0)
+    masks: Masks | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def above(self, score: float) -> Detections:
         """Only the detections whose score is at least `score`."""
-        keep = self.scores >= score
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.classes, self.size)
+        return self.take(self.scores >= score)
+
+    def take(self, keep: Array) -> Detections:
+        """The detections at these positions, or where this is true."""
+        masks = None if self.masks is None else self.masks[keep]
+        return replace(self, boxes=self.boxes[keep], scores=self.scores[keep], labels=self.labels[keep], masks=masks)
+
+    def segmentations(self) -> list[dict[str, Any]]:
+        """The masks as COCO's result files hold them: `size` and run-length `counts`; empty without masks."""
+        runs = [] if self.masks is None else self.masks.runs()
+        return [{"size": list(self.size), "counts": text.decode()} for text in runs]
 
     def name(self, label: int) -> str:
         """The class name of a label, or the label's number where names are not known."""
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready form: a list of objects with class, label, score and box."""
-        return {
-            "size": list(self.size),
-            "objects": [
-                {
-                    "class": self.name(int(label)),
-                    "label": int(label),
-                    "score": round(float(score), 6),
-                    "box": [round(float(v), 3) for v in box],
-                }
-                for box, score, label in zip(self.boxes, self.scores, self.labels, strict=True)
-            ],
-        }
+        """JSON-ready form: a list of objects with class, label, score and box, and mask where there are any."""
+        objects: list[dict[str, Any]] = [
+            {
+                "class": self.name(int(label)),
+                "label": int(label),
+                "score": round(float(score), 6),
+                "box": [round(float(v), 3) for v in box],
+            }
+            for box, score, label in zip(self.boxes, self.scores, self.labels, strict=True)
+        ]
+        for one, mask in zip(objects, self.segmentations(), strict=False):  # of all, or of none
+            one["mask"] = mask
+        return {"size": list(self.size), "objects": objects}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ FORMAT = 1
 TARGETS = ("openvino", "onnxruntime", "onnx", "torch")
 GRAPH_INPUTS = ("pixels", "size", "geometry")
 DETECTIONS = ("boxes", "scores", "labels", "count")
+MASKS = ("", "roi", "net")  # the box of each object, or the padded network input
 SIDE_LIMIT = 1 << 15  # pixels of one image side
 BATCH_LIMIT = 1 << 12
 INT_LIMIT = 1 << 62
@@ -115,7 +116,10 @@ class Blob:
 
 @dataclass(frozen=True)
 class Header:
-    """Everything a `.gdet` file says beside its blobs. `blobs` is filled in by the writer."""
+    """Everything a `.gdet` file says beside its blobs. `blobs` is filled in by the writer.
+
+    masks: what a grid of the plan output `masks` spans, one of `MASKS`; empty for a detector without masks.
+    """
 
     detector: str
     target: str
@@ -125,6 +129,7 @@ class Header:
     thresholds: dict[str, float]
     plan: Plan
     clip: bool = True
+    masks: str = ""
     certificate: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     blobs: tuple[Blob, ...] = ()
@@ -138,6 +143,7 @@ class Header:
             "classes": list(self.classes),
             "preprocess": self.preprocess.as_dict(),
             "clip": self.clip,
+            "masks": self.masks,
             "input": self.input.as_dict(),
             "thresholds": dict(self.thresholds),
             "plan": self.plan.as_dict(),
@@ -162,6 +168,10 @@ def read_header(value: object) -> Header:
     if check.integer(get("format"), "format", 1, INT_LIMIT) > FORMAT:
         raise FutureArtefact(f"format {top['format']} is newer than {FORMAT}", help="upgrade graphdet")
     thresholds = check.mapping(get("thresholds"), "thresholds")
+    masks = check.choice(top.get("masks", ""), "masks", MASKS)
+    plan = _read_plan(check.mapping(get("plan"), "plan"))
+    if bool(masks) != ("masks" in plan.outputs):
+        check.fail("masks", "a word exactly where the plan has an output of that name", masks)
     return Header(
         detector=check.text(get("detector"), "detector"),
         target=check.choice(get("target"), "target", TARGETS),
@@ -169,8 +179,9 @@ def read_header(value: object) -> Header:
         preprocess=_read_preprocess(check.mapping(get("preprocess"), "preprocess")),
         input=_read_input(check.mapping(get("input"), "input")),
         thresholds={key: check.number(item, f"thresholds.{key}") for key, item in thresholds.items()},
-        plan=_read_plan(check.mapping(get("plan"), "plan")),
+        plan=plan,
         clip=check.flag(get("clip"), "clip"),
+        masks=masks,
         certificate=check.mapping(get("certificate"), "certificate"),
         provenance=check.mapping(get("provenance"), "provenance"),
         blobs=_read_blobs(check.items(get("blobs"), "blobs")),

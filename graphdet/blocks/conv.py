@@ -58,6 +58,14 @@ def conv(
     )
 
 
+def conv_transpose(name: str, x: Value, out: int, *, size: int, stride: int, padding: int = 0) -> Value:
+    """A transposed convolution; parameters `name.weight` [in, out, size, size], `name.bias`."""
+    with scope(name):
+        weight = parameter("weight", x.dim(1), out, size, size, init="kaiming")
+        shift = parameter("bias", out, init="constant")
+    return ops.conv_transpose2d(x, weight, shift, stride=stride, padding=padding)
+
+
 def batch_norm(name: str, x: Value, norm: Norm = Norm()) -> Value:
     """Batch norm; parameters `weight` and `bias`, buffers `running_mean`, `running_var`, `num_batches_tracked`."""
     channels = x.dim(1)

@@ -1,12 +1,16 @@
-"""Score an engine on a dataset: COCO's average precision."""
+"""Score an engine on a dataset, or what one found: COCO's average precision of boxes and masks."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from graphdet.cli._output import emit, facts, json_option, note, table
+
+if TYPE_CHECKING:
+    from graphdet.eval import CocoResult
 
 SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -18,41 +22,91 @@ SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 @click.option(
     "--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Images in one call of the engine."
 )
+@click.option(
+    "--metric",
+    "metrics",
+    type=click.Choice(["bbox", "segm", "proposal"]),
+    multiple=True,
+    help="Repeat for several.  [default: bbox, and segm for a detector with masks]",
+)
 @click.option("--per-class", is_flag=True, help="Also print the AP of each class.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the detections as a COCO results file.")
+@click.option("--save", type=click.Path(path_type=Path), help="Write COCO results: x.json, x.segm.json, ...")
 @json_option
 def command(
-    engine_file: Path, data: str, limit: int | None, batch: int, per_class: bool, save: Path | None, as_json: bool
-) -> None:
+    engine_file: Path, data: str, limit: int | None, batch: int, metrics: tuple[str, ...], per_class: bool,
+    save: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Run ENGINE (.gdet) over a dataset and print AP, AP50, AP75, APs, APm, APl in percent.
+
+    ENGINE may also be a COCO results file (.json), which is scored by one metric against a dataset of coco:.
 
     \b
     Example:
-      graphdet test x.gdet --data coco:val2017:instances_val2017.json --limit 500
+      graphdet test x.gdet --data coco:val2017:instances_val2017.json --limit 500 --save found.json
+      graphdet test found.segm.json --data coco:val2017:instances_val2017.json --metric segm
     """  # noqa: D301
-    from graphdet.data import parse_data
     from graphdet.errors import MissingFile
-    from graphdet.eval import evaluate
-    from graphdet.runtime import load
 
     if save is not None and not save.parent.is_dir():  # found before the work, not after it
         raise MissingFile(
             f"the folder {save.parent} does not exist", help="make it, or choose another place with --save"
         )
-    dataset = parse_data(data)
-    engine = load(engine_file)
-    result = evaluate(engine, dataset, batch=batch, limit=limit, progress=False if as_json else None, results=save)
+    if engine_file.suffix == ".json":
+        result = rescored(engine_file, data, metrics)
+    else:
+        result = scored(engine_file, data, metrics, limit=limit, batch=batch, quiet=as_json, save=save)
     code = 0 if result.complete else 130
     if as_json:
         emit({"engine": str(engine_file), "data": data, **result.as_dict()})
         click.get_current_context().exit(code)
-    figures = result.figures()
-    for name in SHOWN:
-        click.echo(f"{name:<5} {'-' if figures[name] < 0 else f'{100 * figures[name]:.1f}':>6}")
+    print_figures(result.figures())
     if per_class:
         table(("class", ">AP"), [(c, None if v < 0 else f"{100 * v:.1f}") for c, v in result.per_class.items()])
-    recalls = ", ".join(f"{k} {'-' if v < 0 else f'{100 * v:.1f}'}" for k, v in figures.items() if k not in SHOWN)
-    facts([("recall", recalls), ("images", result.images), ("detections", result.detections)])
+    facts([("recall", _recalls(result.figures())), ("images", result.images), ("detections", result.detections)])
+    for name, figures in result.also.items():
+        click.secho(name, bold=True)
+        print_figures(figures)
+        facts([("recall", _recalls(figures))])
     if save is not None:
-        note(f"detections written to {save}")
+        written = [save, *(save.with_suffix(f".{metric}.json") for metric in result.also)]
+        note(f"detections written to {', '.join(map(str, written))}")
     click.get_current_context().exit(code)
+
+
+def scored(
+    engine_file: Path, data: str, metrics: tuple[str, ...], *, limit: int | None, batch: int, quiet: bool,
+    save: Path | None,
+) -> CocoResult:  # fmt: skip
+    """Run an engine and score it."""
+    from graphdet.data import parse_data
+    from graphdet.eval import evaluate
+    from graphdet.runtime import load
+
+    dataset = parse_data(data)
+    shown = False if quiet else None
+    return evaluate(
+        load(engine_file), dataset, batch=batch, limit=limit, progress=shown, results=save, metrics=metrics or None
+    )
+
+
+def rescored(results: Path, data: str, metrics: tuple[str, ...]) -> CocoResult:
+    """Score a results file. Raises BadInput unless there are one metric and a dataset with an annotation file."""
+    from graphdet.data import CocoDetection, parse_data
+    from graphdet.errors import BadInput
+    from graphdet.eval import evaluate_results
+
+    dataset = parse_data(data)
+    if not isinstance(dataset, CocoDetection) or len(metrics) > 1:
+        raise BadInput("a results file is scored by one --metric, against --data coco:IMAGE_DIR:ANNOTATIONS.json")
+    return evaluate_results(dataset.file, results, *metrics or ("bbox",))
+
+
+def print_figures(figures: dict[str, float]) -> None:
+    """Precision, one figure a line, in percent."""
+    for name in SHOWN:
+        if name in figures:
+            click.echo(f"{name:<5} {'-' if figures[name] < 0 else f'{100 * figures[name]:.1f}':>6}")
+
+
+def _recalls(figures: dict[str, float]) -> str:
+    return ", ".join(f"{k} {'-' if v < 0 else f'{100 * v:.1f}'}" for k, v in figures.items() if k not in SHOWN)

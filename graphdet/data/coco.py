@@ -13,13 +13,13 @@ import numpy as np
 
 from graphdet.data.dataset import Sample
 from graphdet.errors import BadDataset, MissingFile
-from graphdet.records import Truth
+from graphdet.records import Mask, Truth
 
 Record = Mapping[str, Any]
 
 
 class CocoDetection:
-    """Images and boxes of a COCO instances file.
+    """Images, boxes and, where annotated, masks of a COCO instances file.
 
     Labels follow the order of the file's `categories`; images keep the file's order. Image files are not touched until
     a sample's pixels are read. Boxes without area (width or height 0) cannot be detected: they stay in `annotations`,
@@ -44,6 +44,7 @@ class CocoDetection:
         self._images: list[Record] = self.annotations["images"]
         self._label = {c["id"]: label for label, c in enumerate(self.annotations["categories"])}
         self._objects: dict[int, list[Record]] = {image["id"]: [] for image in self._images}
+        self._masked = any(note.get("segmentation") for note in self.annotations["annotations"])
         for note in self.annotations["annotations"]:
             if note["bbox"][2] > 0 and note["bbox"][3] > 0:
                 self._objects[note["image_id"]].append(note)
@@ -58,14 +59,27 @@ class CocoDetection:
         """The image at `index` of the file's list, with its boxes as xyxy pixels."""
         image = self._images[index]
         size = (int(image["height"]), int(image["width"]))
-        return Sample(self.image_dir / image["file_name"], image["id"], size, self._truth(self._objects[image["id"]]))
+        return Sample(
+            self.image_dir / image["file_name"], image["id"], size, self._truth(self._objects[image["id"]], size)
+        )
 
-    def _truth(self, objects: list[Record]) -> Truth:
+    def _truth(self, objects: list[Record], size: tuple[int, int]) -> Truth:
         boxes = np.array([o["bbox"] for o in objects], np.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         labels = np.array([self._label[o["category_id"]] for o in objects], np.int64)
         crowd = np.array([bool(o.get("iscrowd", 0)) for o in objects], np.bool_)
-        return Truth(boxes.astype(np.float32), labels, crowd)
+        masks = tuple(_mask(o.get("segmentation"), size) for o in objects) if self._masked else None
+        return Truth(boxes.astype(np.float32), labels, crowd, masks)
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:
+    """What an annotation says of its shape: polygons, or run lengths, compressed or not; nothing is no pixel."""
+    if not isinstance(segmentation, Mapping):
+        return tuple(np.asarray(part, np.float32).reshape(-1, 2) for part in segmentation or ())
+    from pycocotools import mask
+
+    plain = isinstance(segmentation["counts"], list)
+    return np.asarray(mask.decode(mask.frPyObjects(segmentation, *size) if plain else segmentation), np.uint8)
 
 
 def read_annotations(file: Path) -> dict[str, Any]:

@@ -7,7 +7,8 @@ is nothing to average. With annotations and no detections the figures are 0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 
 from graphdet.data.coco import check_annotations, read_annotations
 from graphdet.data.dataset import Dataset, Sample
-from graphdet.errors import BadDataset, MissingFile, UnknownName
-from graphdet.eval.score import CocoResult, Json, choose_backend, score
-from graphdet.records import Detections, Truth
+from graphdet.data.transforms.move import bitmap
+from graphdet.errors import BadDataset, MissingFile, UnknownName, nearest
+from graphdet.eval.score import METRICS, CocoResult, Json, choose_backend, recalls, score
+from graphdet.records import Array, Detections, Truth
 
 
 class CocoEvaluator:
@@ -45,6 +47,7 @@ class CocoEvaluator:
         self._known = {image["id"] for image in self._json["images"]}
         self._added: set[int] = set()
         self._rows: list[Json] = []
+        self._masked = True
         self._maps: dict[tuple[str, ...], list[int | None]] = {}
 
     def __len__(self) -> int:
@@ -70,11 +73,13 @@ class CocoEvaluator:
         corners = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
         rows = zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+        shapes: list[Json] = [{"segmentation": s} for s in detections.segmentations()] or [{}] * len(detections)
         self._rows += [
-            {"image_id": image_id, "category_id": to_category[label], "bbox": box, "score": score}
-            for box, score, label in rows
+            {"image_id": image_id, "category_id": to_category[label], "bbox": box, "score": score} | shape
+            for (box, score, label), shape in zip(rows, shapes, strict=True)
             if to_category[label] is not None
         ]
+        self._masked &= not len(detections) or detections.masks is not None
         self._added.add(image_id)
 
     def add_sample(self, sample: Sample, detections: Detections) -> None:
@@ -82,13 +87,44 @@ class CocoEvaluator:
         self._truths[sample.id] = sample
         self.add(sample.id, detections)
 
-    def summarize(self) -> CocoResult:
-        """Score what was added so far."""
-        return score(self._ground_truth(), self._rows, "bbox", sorted(self._added), self.backend)
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What was added can be scored by: `bbox`, and `segm` where there are masks on both sides."""
+        shaped = any("segmentation" in row for row in self._rows) and self._masked
+        annotated = any(note.get("segmentation") for note in self._ground_truth()["annotations"])
+        return ("bbox", "segm") if shaped and annotated else ("bbox",)
 
-    def write_results(self, file: str | Path) -> None:
-        """Write the detections as a COCO results file (a list of image_id, category_id, bbox xywh, score)."""
-        Path(file).write_text(json.dumps(self._rows), encoding="utf-8")
+    def summarize(self, metrics: Sequence[str] | None = None) -> CocoResult:
+        """Score what was added so far.
+
+        metrics: of `METRICS`; None takes those that fit. The figures of boxes are always there.
+
+        Raises:
+            UnknownName: a metric is unknown.
+            BadDataset: masks are to be scored, and the detections or the annotations have none.
+        """
+        names = self.metrics if metrics is None else check_metrics(metrics)
+        truth, images = self._ground_truth(), sorted(self._added)
+        result = score(truth, self._rows, "bbox", images, self.backend)
+        also: dict[str, dict[str, float]] = {}
+        if "segm" in names:
+            if self._rows and "segm" not in self.metrics:
+                raise BadDataset("masks cannot be scored: the detections or the annotations have none")
+            also["segm"] = score(truth, self._rows, "segm", images, self.backend).figures()
+        if "proposal" in names:
+            also["proposal"] = recalls(truth, self._rows, images, self.backend)
+        return replace(result, also=also)
+
+    def write_results(self, file: str | Path, metric: str = "bbox") -> None:
+        """Write a COCO results file: a list of image_id, category_id, score, and bbox xywh or segmentation.
+
+        metric: `bbox`, `segm`, or `proposal`, whose boxes are all of category 1.
+        """
+        shape = "segmentation" if metric == "segm" else "bbox"
+        category = {"category_id": 1} if metric == "proposal" else {}
+        keys = ("image_id", "category_id", shape, "score")
+        rows = [{key: row[key] for key in keys} | category for row in self._rows]
+        Path(file).write_text(json.dumps(rows), encoding="utf-8")
 
     def _category_ids(self, classes: tuple[str, ...]) -> list[int | None]:
         """Category id of each label; None for a class without annotations."""
@@ -128,28 +164,41 @@ def evaluate_results(
     Args:
         annotations: instances json.
         results: results json: a list of records with image_id, category_id, score and bbox or segmentation (RLE).
-        iou_type: `bbox` or `segm`.
+        iou_type: `bbox`, `segm`, or `proposal`, whose figures are in the result's `also`.
         backend: see `CocoEvaluator`.
 
     Raises:
         MissingFile: a file does not exist.
         BadDataset: a file is malformed, or the results are of other images or categories than the annotations.
     """
-    truth = read_annotations(Path(annotations))
-    if iou_type not in ("bbox", "segm"):
-        raise UnknownName(f"iou_type {iou_type!r} is unknown", help="bbox or segm")
+    truth, (metric,) = read_annotations(Path(annotations)), check_metrics([iou_type])
     images = {image["id"] for image in truth["images"]}
-    rows = _read_results(Path(results), images, {c["id"] for c in truth["categories"]}, iou_type)
-    return score(truth, rows, iou_type, sorted(images), choose_backend(backend))
+    known = {c["id"] for c in truth["categories"]} | ({1} if metric == "proposal" else set())
+    rows = _read_results(Path(results), images, known, metric)
+    library = choose_backend(backend)
+    if metric == "proposal":
+        figures = recalls(truth, rows, sorted(images), library)
+        return replace(score(truth, [], "bbox", [], library), also={metric: figures}, detections=len(rows))
+    return score(truth, rows, metric, sorted(images), library)
+
+
+def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
+    """The names. Raises UnknownName for one that is not of `METRICS`."""
+    for name in names:
+        if name not in METRICS:
+            raise UnknownName(
+                f"metric {name!r} is unknown", help=nearest(name, METRICS) or "one of " + ", ".join(METRICS)
+            )
+    return tuple(names)
 
 
 def annotations_of(samples: Iterable[Sample], classes: tuple[str, ...]) -> Json:
-    """A COCO instances object of samples: category ids are labels + 1, areas are box areas."""
+    """A COCO instances object of samples: category ids are labels + 1, areas those of masks, or else of boxes."""
     images: list[Json] = []
     notes: list[Json] = []
     for sample in samples:
         images.append({"id": sample.id, "height": sample.size[0], "width": sample.size[1], "file_name": ""})
-        notes.extend(note | {"image_id": sample.id} for note in _notes(sample.truth))
+        notes.extend(note | {"image_id": sample.id} for note in _notes(sample.truth, sample.size))
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(classes)]
     return {
         "images": images,
@@ -175,13 +224,21 @@ def _annotations_of(truth: Dataset | Mapping[str, Any] | str | Path) -> Json:
     return dict(content)
 
 
-def _notes(truth: Truth) -> list[Json]:
+def _notes(truth: Truth, size: tuple[int, int]) -> Iterator[Json]:
     corners = np.asarray(truth.boxes, np.float64).reshape(-1, 4)
     rows = zip(corners.tolist(), truth.labels.tolist(), truth.crowd.tolist(), strict=True)
-    return [
-        {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "category_id": c + 1, "iscrowd": int(crowd)}
-        for (x1, y1, x2, y2), c, crowd in rows
-    ]
+    for number, ((x1, y1, x2, y2), label, crowd) in enumerate(rows):
+        note: Json = {"bbox": [x1, y1, x2 - x1, y2 - y1], "category_id": label + 1, "iscrowd": int(crowd)}
+        if truth.masks is None:
+            yield note | {"area": (x2 - x1) * (y2 - y1)}
+        else:
+            yield note | _segmentation(bitmap(truth.masks[number], size))
+
+
+def _segmentation(drawn: Array) -> Json:
+    from pycocotools import mask
+
+    return {"segmentation": mask.encode(np.asfortranarray(drawn)), "area": int(drawn.sum(dtype=np.int64))}
 
 
 def _read_results(file: Path, images: set[int], categories: set[int], iou_type: str) -> list[Json]:
@@ -193,7 +250,7 @@ def _read_results(file: Path, images: set[int], categories: set[int], iou_type: 
         raise BadDataset(f"{file}: not a json file ({error})") from error
     if not isinstance(rows, list):
         raise BadDataset(f"{file}: expected a list of results")
-    shape, check = ("bbox", _is_box) if iou_type == "bbox" else ("segmentation", _is_mask)
+    shape, check = ("segmentation", _is_mask) if iou_type == "segm" else ("bbox", _is_box)
     for number, row in enumerate(rows):
         missing = [k for k in ("image_id", "category_id", "score", shape) if not isinstance(row, dict) or k not in row]
         if missing:

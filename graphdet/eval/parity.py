@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from graphdet.records import Array
 
 IOU = 0.99
 SCORE = 1e-4
+MASK = 1e-3
 RIVALS = 0.05  # largest share of objects that may have lost to a rival
 
 
@@ -32,21 +33,28 @@ def relative_error(found: Array, expected: Array) -> float:
 
 @dataclass(frozen=True)
 class Objects:
-    """Detections of one image, without padding: boxes f32[K 4], scores f32[K], labels i64[K]."""
+    """Detections of one image, without padding: boxes f32[K 4], scores f32[K], labels i64[K].
+
+    masks: f32[K P Q], of a detector that predicts them.
+    """
 
     boxes: Array
     scores: Array
     labels: Array
+    masks: Array | None = None
 
     @classmethod
     def of(cls, outputs: dict[str, Array], image: int) -> Objects:
         """One image of an engine's padded outputs."""
         count = int(outputs["count"][image])
-        return cls(*(outputs[k][image, :count] for k in ("boxes", "scores", "labels")))
+        return cls(**{k: outputs[k][image, :count] for k in (f.name for f in fields(cls)) if k in outputs})
 
 
 def unmatched(expected: Objects, found: Objects, *, score_threshold: float, iou_threshold: float = 1.0) -> list[int]:
-    """Indices of expected objects without a partner: same label, IoU >= 0.99, score within 1e-4 of the largest score.
+    """Indices of expected objects without a partner.
+
+    A partner has the same label, an IoU of at least 0.99, a score within 1e-4 of the largest one, and the same mask: in
+    the mean, its cells differ by 1e-3 at most.
 
     Excused are objects whose score lies within that tolerance of the threshold or of the last one kept, and those that
     lost to a rival of equal score (within the tolerance) that overlaps by more than `iou_threshold`, since either order
@@ -64,12 +72,21 @@ def unmatched(expected: Objects, found: Objects, *, score_threshold: float, iou_
     missing: list[int] = []
     lost_to_rivals: list[int] = []
     for i in np.flatnonzero(~(expected.scores <= cut)):
-        near = slice(first[i], stop[i])
-        overlap = box_iou(expected.boxes[i], boxes[near][labels[near] == expected.labels[i]])
+        near = np.arange(first[i], stop[i])
+        rivals = near[labels[near] == expected.labels[i]]
+        overlap = box_iou(expected.boxes[i], boxes[rivals]) * _same_masks(expected, found, int(i), order[rivals])
         best = overlap.max(initial=0.0)
         if best < IOU:
             (missing if best < iou_threshold - 0.01 else lost_to_rivals).append(int(i))
     return missing if len(lost_to_rivals) <= RIVALS * len(expected.scores) + 1 else sorted(missing + lost_to_rivals)
+
+
+def _same_masks(expected: Objects, found: Objects, i: int, rows: Array) -> Array:
+    """Which rows of `found` have the mask of the expected object i."""
+    if expected.masks is None or found.masks is None:
+        return np.full(len(rows), expected.masks is found.masks)
+    gap = np.abs(found.masks[rows].astype(np.float64) - expected.masks[i]).mean((-2, -1))
+    return np.asarray(gap <= MASK)
 
 
 def box_iou(box: Array, others: Array) -> Array:

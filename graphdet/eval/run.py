@@ -10,7 +10,7 @@ from typing import Protocol
 
 from graphdet.data.dataset import Dataset
 from graphdet.errors import BadInput, InternalError
-from graphdet.eval.coco import CocoEvaluator
+from graphdet.eval.coco import CocoEvaluator, check_metrics
 from graphdet.eval.score import CocoResult
 from graphdet.records import Array, Detections
 
@@ -31,6 +31,7 @@ def evaluate(
     progress: bool | None = None,
     backend: str = "auto",
     results: str | Path | None = None,
+    metrics: Sequence[str] | None = None,
 ) -> CocoResult:
     """COCO figures of an engine on a dataset.
 
@@ -41,7 +42,9 @@ def evaluate(
         limit: evaluate only the first so many images; the figures are those of these images alone.
         progress: a progress bar on stderr; None shows it when stderr is a terminal.
         backend: see `CocoEvaluator`.
-        results: where to write the detections as a COCO results file.
+        results: where to write the detections as a COCO results file; `x.json` for boxes, and `x.segm.json`,
+            `x.proposal.json` for these metrics.
+        metrics: see `CocoEvaluator.summarize`.
 
     Returns:
         The figures. When interrupted by Ctrl-C after at least one image, those of the images done so far, with
@@ -49,7 +52,9 @@ def evaluate(
 
     Raises:
         BadInput: `batch` or `limit` is out of range.
+        UnknownName, BadDataset: see `CocoEvaluator.summarize`.
     """
+    check_metrics(metrics or ())
     if batch < 1 or (limit is not None and limit < 0):
         raise BadInput(f"batch {batch}, limit {limit}: expected batch of at least 1 and a limit that is not negative")
     evaluator = CocoEvaluator(dataset, backend=backend)
@@ -60,9 +65,12 @@ def evaluate(
         if not len(evaluator):
             raise
         print(f"interrupted: the figures are of the first {len(evaluator)} of {count} images", file=sys.stderr)
+    result = evaluator.summarize(metrics)
     if results is not None:
         evaluator.write_results(results)
-    return replace(evaluator.summarize(), complete=len(evaluator) == count)
+        for metric in result.also:
+            evaluator.write_results(Path(results).with_suffix(f".{metric}.json"), metric)
+    return replace(result, complete=len(evaluator) == count)
 
 
 def _run(engine: Engine, dataset: Dataset, evaluator: CocoEvaluator, steps: Iterator[tuple[int, int]]) -> None:

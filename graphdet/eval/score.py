@@ -16,6 +16,8 @@ import numpy as np
 from graphdet.errors import BackendMissing, UnknownName, nearest
 
 BACKENDS = ("auto", "pycocotools", "faster")
+METRICS = ("bbox", "segm", "proposal")
+PROPOSALS = (100, 300, 1000)
 Json = dict[str, Any]
 
 
@@ -25,7 +27,8 @@ class CocoResult:
 
     AP: mean over IoU .50:.05:.95 and classes · s, m, l: objects of area below 32², up to 96², above (square pixels) ·
     AR1, AR10, AR100: best recall with so many detections per image · per_class: AP of each class ·
-    images, detections: how many were evaluated · complete: False when evaluation was interrupted.
+    images, detections: how many were evaluated · complete: False when evaluation was interrupted · also: figures of
+    other measures by their name, `segm` (those of masks) or `proposal` (see `recalls`).
     """
 
     AP: float
@@ -44,6 +47,7 @@ class CocoResult:
     images: int = 0
     detections: int = 0
     complete: bool = True
+    also: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, figures: list[float], per_class: dict[str, float], images: int, detections: int) -> CocoResult:
@@ -59,8 +63,9 @@ class CocoResult:
     def as_dict(self) -> Json:
         """JSON-ready form, figures rounded to six digits."""
         counts = {"images": self.images, "detections": self.detections, "complete": self.complete}
-        classes = {name: round(value, 6) for name, value in self.per_class.items()}
-        return {k: round(v, 6) for k, v in self.figures().items()} | {"per_class": classes} | counts
+        classes = _rounded(self.per_class)
+        also = {name: _rounded(figures) for name, figures in self.also.items()}
+        return _rounded(self.figures()) | {"per_class": classes} | counts | also
 
     def table(self) -> str:
         """The twelve figures as aligned text, in percent; a dash where nothing was annotated."""
@@ -68,6 +73,10 @@ class CocoResult:
         names = list(self.figures())
         rows = [(names[i : i + 6], values[i : i + 6]) for i in (0, 6)]
         return "\n".join("".join(f"{cell:>7}" for cell in line) for row in rows for line in row)
+
+
+def _rounded(figures: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in figures.items()}
 
 
 def choose_backend(name: str) -> str:
@@ -87,6 +96,33 @@ def score(truth: Json, rows: list[Json], iou_type: str, image_ids: list[int], ba
     names = [str(c["name"]) for c in truth["categories"]]
     if not image_ids or not names:  # nothing to average, and the libraries fail on it
         return CocoResult.of([-1.0] * 12, dict.fromkeys(names, -1.0), len(image_ids), len(rows))
+    evaluation = _evaluated(truth, rows, iou_type, image_ids, backend)
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 each
+    per_class = {}
+    rank = {c: index for index, c in enumerate(sorted(c["id"] for c in truth["categories"]))}  # the libraries' order
+    for category, name in zip(truth["categories"], names, strict=True):
+        curve = precision[:, :, rank[category["id"]]]
+        valid = curve[curve > -1]
+        per_class[name] = float(valid.mean()) if valid.size else -1.0
+    return CocoResult.of([float(v) for v in evaluation.stats[:12]], per_class, len(image_ids), len(rows))
+
+
+def recalls(truth: Json, rows: list[Json], image_ids: list[int], backend: str) -> dict[str, float]:
+    """Average recall of boxes whatever their class, over IoU .50:.05:.95: how good proposals are.
+
+    AR100, AR300, AR1000: with so many an image · ARs, ARm, ARl: with 1000, of small, medium and large objects.
+    """
+    names = [f"AR{count}" for count in PROPOSALS] + ["ARs", "ARm", "ARl"]
+    if not image_ids or not truth["categories"]:
+        return dict.fromkeys(names, -1.0)
+    recall = np.asarray(_evaluated(truth, rows, "bbox", image_ids, backend, classless=True).eval["recall"])
+    kept = [recall[:, 0, 0, i] for i in range(len(PROPOSALS))] + [recall[:, 0, area, -1] for area in (1, 2, 3)]
+    return {n: float(r[r > -1].mean()) if (r > -1).any() else -1.0 for n, r in zip(names, kept, strict=True)}
+
+
+def _evaluated(
+    truth: Json, rows: list[Json], iou_type: str, image_ids: list[int], backend: str, *, classless: bool = False
+) -> Any:
     package = "faster_coco_eval.core" if backend == "faster" else "pycocotools"
     library = importlib.import_module(f"{package}.coco")
     masks = importlib.import_module(f"{package}.mask")
@@ -97,17 +133,13 @@ def score(truth: Json, rows: list[Json], iou_type: str, image_ids: list[int], ba
         evaluation = _evaluation(backend)(expected, found, iou_type)
         evaluation.params.imgIds = image_ids
         evaluation.params.catIds = [c["id"] for c in truth["categories"]]
+        if classless:
+            evaluation.params.useCats, evaluation.params.maxDets = 0, list(PROPOSALS)
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
-    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 each
-    per_class = {}
-    rank = {c: index for index, c in enumerate(sorted(c["id"] for c in truth["categories"]))}  # the libraries' order
-    for category, name in zip(truth["categories"], names, strict=True):
-        curve = precision[:, :, rank[category["id"]]]
-        valid = curve[curve > -1]
-        per_class[name] = float(valid.mean()) if valid.size else -1.0
-    return CocoResult.of([float(v) for v in evaluation.stats[:12]], per_class, len(image_ids), len(rows))
+        if not classless:
+            evaluation.summarize()
+    return evaluation
 
 
 def _evaluation(backend: str) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from graphdet.ir.graph import Graph, Value
 from graphdet.ir.op import TRAIN
 from graphdet.ir.source import place_of, render
 from graphdet.ir.trace import Trace, current, graph_input, mark_train_only, tracing
-from graphdet.ir.types import boxes, tensor
+from graphdet.ir.types import Type, boxes, tensor
 from graphdet.ir.walk import live
 from graphdet.records import Preprocess
 
@@ -22,13 +22,19 @@ Losses = Mapping[str, Value | Sequence[Value]]
 OrderKey = Callable[[str], tuple[object, ...]]
 
 
-@dataclass(frozen=True)
 class TruthValues:
     """Truth of a batch: boxes<xyxy,net> f32[N G 4], labels i64[N G], count i64[N]; rows past count are padding."""
 
-    boxes: Value
-    labels: Value
-    count: Value
+    def __init__(self, pixels: Value) -> None:
+        self._of = pixels.dim(0), Dim.symbol("G"), pixels.dim(2), pixels.dim(3)
+        self.boxes = mark_train_only(graph_input("truth.boxes", boxes("net", *self._of[:2], 4)))
+        self.labels = mark_train_only(graph_input("truth.labels", tensor("i64", *self._of[:2])))
+        self.count = mark_train_only(graph_input("truth.count", tensor("i64", self._of[0])))
+
+    @cached_property
+    def masks(self) -> Value:
+        """masks<net> u8[N G H W]: the bitmap of each object over the padded network input, 0 and 1."""
+        return mark_train_only(graph_input("truth.masks", Type("u8", self._of, "masks", frame="net")))
 
 
 class Image:
@@ -64,22 +70,26 @@ class Image:
     @cached_property
     def truth(self) -> TruthValues:
         """Ground truth; a value computed from it may flow only into losses."""
-        count = Dim.symbol("G")
-        return TruthValues(
-            mark_train_only(graph_input("truth.boxes", boxes("net", self.batch, count, 4))),
-            mark_train_only(graph_input("truth.labels", tensor("i64", self.batch, count))),
-            mark_train_only(graph_input("truth.count", tensor("i64", self.batch))),
-        )
+        return TruthValues(self.pixels)
 
 
 @dataclass(frozen=True)
 class Found:
-    """Detections of a padded batch: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N]."""
+    """Detections of a padded batch: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N].
+
+    masks: where the detector predicts them, f32[N K P Q], one grid an object: `masks<roi>` spans its box, `masks<net>`
+    the network input. Fewer rows than K are enough if none of an image's objects is left out.
+    """
 
     boxes: Value
     scores: Value
     labels: Value
     count: Value
+    masks: Value | None = None
+
+    def values(self) -> dict[str, Value]:
+        """The outputs by name; `masks` only where there are any."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -198,13 +208,13 @@ def _check_row(function: Callable[..., Detector], name: str, r: Row) -> None:
 
 
 def trace(variant: Variant, phase: str = "infer") -> Graph:
-    """Trace a detector. `infer` gives boxes, scores, labels, count; `train` gives one output a loss term.
+    """Trace a detector. `infer` gives the values of `Found`; `train` gives one output a loss term.
 
     Raises PhaseLeak when train-only values reach the detections, BadDetector when the function returns something else.
     """
     with tracing(variant.name, phase) as opened:
         result = _declare(variant)
-        found = {k: getattr(result.detections, k) for k in ("boxes", "scores", "labels", "count")}
+        found = result.detections.values()
         _check_leaks(opened, opened.graph(found))
         if phase == "infer":
             return live(opened.graph(found), keep_params=True)

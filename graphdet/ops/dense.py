@@ -70,6 +70,53 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((0, 2, 4, 4), (2, 2, 1, 1), None), {}
 
 
+@op("f[N C H W], f[C O K L], f[O]? -> f[N O (H-1)*stride+K-2*padding (W-1)*stride+L-2*padding]")
+def conv_transpose2d(
+    x: Value, weight: Value, bias: Value | None = None, *, stride: Positive = 1, padding: Natural = 0
+) -> Value:
+    """Transposed convolution: each input cell adds its kernel, scaled, at `stride` times its place.
+
+    The gradient of `conv2d` towards its input. weight is [in, out, height, width]; `padding` cells are cut off all
+    sides of the result.
+    """
+    ...
+
+
+@conv_transpose2d.reference
+def _(x: Any, weight: Any, bias: Any, *, stride: int, padding: int) -> Any:
+    (n, c, h, w), (_, o, k, m) = x.shape, weight.shape
+    whole = np.zeros((n, o, (h - 1) * stride + k, (w - 1) * stride + m), x.dtype)
+    for a in range(k):
+        for b in range(m):
+            added = np.matmul(weight[:, :, a, b].T, x.reshape(n, c, h * w)).reshape(n, o, h, w)
+            whole[:, :, a : a + (h - 1) * stride + 1 : stride, b : b + (w - 1) * stride + 1 : stride] += added
+    out = whole[:, :, padding : whole.shape[2] - padding, padding : whole.shape[3] - padding]
+    return out if bias is None else out + bias[:, None, None]
+
+
+@conv_transpose2d.flops
+def _(x: Any, weight: Any, *_: Any, out: Any, **__: Any) -> int:
+    return int(np.prod(x) * np.prod(weight[1:]))
+
+
+@conv_transpose2d.torch
+def _(t: Any, x: Any, weight: Any, bias: Any, *, stride: int, padding: int) -> Any:
+    return t.nn.functional.conv_transpose2d(x, weight, bias, stride, padding)
+
+
+@conv_transpose2d.onnx
+def _(e: Any, x: Any, weight: Any, bias: Any, *, stride: int, padding: int) -> Any:
+    return e.ConvTranspose(x, weight, bias, strides=(stride,) * 2, pads=(padding,) * 4)
+
+
+@conv_transpose2d.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield ((2, 3, 4, 5), (3, 4, 2, 2), (4,)), {"stride": 2}
+    yield ((1, 2, 5, 4), (2, 3, 4, 4), None), {"stride": 2, "padding": 1}
+    yield ((2, 2, 3, 3), (2, 2, 3, 3), (2,)), {"padding": 1}
+    yield ((0, 2, 3, 3), (2, 2, 2, 2), None), {"stride": 2}
+
+
 @op("f[N C *S], f[C], f[C], f[C], f[C] -> f[N C *S]")
 def batch_norm(x: Value, weight: Value, bias: Value, mean: Value, var: Value, *, eps: float = 1e-5) -> Value:
     """(x - mean) / sqrt(var + eps) * weight + bias a channel, by stored statistics (Ioffe and Szegedy 2015, alg. 2)."""

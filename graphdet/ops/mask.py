@@ -1,4 +1,4 @@
-"""Masks of boxes, put into their image with one interpolation, inside the boxes only."""
+"""Masks of boxes: cut out of an image for training, and put into their image with one interpolation."""
 
 from __future__ import annotations
 
@@ -8,9 +8,74 @@ from typing import Any
 import numpy as np
 
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, Natural, op
+from graphdet.ir.op import FP32, ROWWISE, TRAIN, Natural, op
+from graphdet.ir.types import FRAMES, Type, known
 from graphdet.ops.box import random_boxes
 from graphdet.ops.math import Example
+from graphdet.ops.roi import Size, roi_align
+
+
+@op("f[*S] -> masks<roi>[*S]", ROWWISE)
+def as_masks(x: Value, *, frame: str) -> Value:
+    """Declare that numbers in 0..1 are masks, one grid [P Q] an object. Nothing is computed.
+
+    frame: what a grid spans: `roi` the box of its object, `net` the padded network input.
+    """
+    ...
+
+
+as_masks.infer(lambda x, *, frame: Type(x.dtype, x.dims, "masks", frame=known("frame", frame, FRAMES)))
+as_masks.reference(lambda x, *, frame: x)
+as_masks.torch(lambda t, x, *, frame: x)
+as_masks.onnx(lambda e, x, *, frame: e.Identity(x))
+
+
+@as_masks.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    yield (rng.random((2, 3, 4, 4), dtype=np.float32),), {"frame": "roi"}
+
+
+@op("u8[N G H W], boxes<xyxy,net>[N K 4], i64[N K] -> f[N K B D]", TRAIN, FP32)
+def crop_masks(masks: Value, boxes: Value, index: Value, *, size: Size) -> Value:
+    """What the mask of a box should be: bitmap index[n, k] of the image inside the box, on a grid of `size`; 0 or 1.
+
+    RoIAlign of the bitmap reaches 0.5 (He et al. 2017, sec. 3.1). An image without bitmaps gives zeros.
+    """
+    ...
+
+
+crop_masks.infer(
+    lambda masks, boxes, index, *, size: Type("f32", (*boxes.dims[:-1], *boxes.with_dims(size).dims)),
+)
+
+
+@crop_masks.reference
+def _(masks: Any, boxes: Any, index: Any, *, size: Any) -> Any:
+    out = np.zeros((*index.shape, *size), np.float32)
+    for i in range(len(masks) if masks.shape[1] else 0):
+        bitmaps = masks[i][:, None].astype(np.float32)
+        rois = np.concatenate([index[i][:, None], boxes[i]], 1).astype(np.float32)
+        out[i] = roi_align.rules["reference"](bitmaps, rois, size=size, scale=1.0, samples=0, aligned=True)[:, 0] >= 0.5
+    return out
+
+
+@crop_masks.torch
+def _(t: Any, masks: Any, boxes: Any, index: Any, *, size: Any, align: Any = roi_align.rules["torch"]) -> Any:
+    with t.no_grad():
+        out = boxes.new_zeros((*index.shape, *size))
+        for i in range(len(masks) if masks.shape[1] else 0):
+            rois = t.cat([index[i][:, None].to(boxes.dtype), boxes[i]], 1)
+            bitmaps = masks[i][:, None].to(boxes.dtype)
+            cut = align(t, bitmaps, rois, size=size, scale=1.0, samples=0, aligned=True)
+            out[i] = cut[:, 0] >= 0.5
+        return out
+
+
+@crop_masks.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    boxes = random_boxes(rng, 2, 5, extent=20)
+    yield (rng.integers(0, 2, (2, 3, 18, 22)).astype(np.uint8), boxes, rng.integers(0, 3, (2, 5))), {"size": (4, 3)}
+    yield (np.zeros((2, 0, 8, 8), np.uint8), boxes, np.zeros((2, 5), np.int64)), {"size": (2, 2)}
 
 
 @op("f[N K P Q], boxes<xyxy,image>[N K 4], i64[N] -> u8[N K height width]", FP32)

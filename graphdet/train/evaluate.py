@@ -13,7 +13,8 @@ from graphdet.data.dataset import Dataset
 from graphdet.eval import CocoEvaluator, CocoResult
 from graphdet.ir import Variant, trace
 from graphdet.records import Array, Detections
-from graphdet.runtime.preprocess import prepare
+from graphdet.runtime.masks import GridMasks, whole_canvas
+from graphdet.runtime.preprocess import Prepared, prepare
 from graphdet.train.group import Group
 
 
@@ -38,13 +39,18 @@ class TorchEngine:
         inputs = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry}
         given = {k: torch.from_numpy(v).to(self.device) for k, v in inputs.items() if k in self.graph.inputs}
         arrays = {k: v.cpu().numpy() for k, v in self.module(**given).items()}
-        return [self._detections(arrays, i, shape) for i, shape in enumerate(ready.shapes)]
+        return [self._detections(arrays, i, ready) for i in range(len(ready.shapes))]
 
-    def _detections(self, found: Mapping[str, Array], i: int, shape: tuple[int, int]) -> Detections:
-        count, (height, width) = int(found["count"][i]), shape
-        boxes = np.clip(found["boxes"][i, :count], 0, np.array([width, height, width, height], np.float32))
-        classes = self.variant.row.classes
-        return Detections(boxes, found["scores"][i, :count], found["labels"][i, :count], classes, shape)
+    def _detections(self, found: Mapping[str, Array], i: int, ready: Prepared) -> Detections:
+        count, (height, width) = int(found["count"][i]), ready.shapes[i]
+        boxes, scores, labels = (found[name][i, :count] for name in ("boxes", "scores", "labels"))
+        masks = None
+        if "masks" in found:
+            roi = self.graph.outputs["masks"].type.frame == "roi"
+            spans = boxes if roi else whole_canvas(ready.geometry[i], ready.pixels.shape[2:], count)
+            masks = GridMasks(found["masks"][i, :count], spans, (height, width))
+        clipped = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+        return Detections(clipped, scores, labels, self.variant.row.classes, (height, width), masks)
 
 
 def evaluate_weights(

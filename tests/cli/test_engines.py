@@ -147,6 +147,11 @@ def test_test_prints_coco_figures(run: Run, engine: Path, tmp_path: Path) -> Non
     d = document(run("test", engine, "--data", data, "--limit", 2, "--json"))
     assert (d["images"], d["complete"]) == (2, True)
     assert -1 <= d["AP"] <= 1
+    again = document(run("test", saved, "--data", data, "--json"))
+    whole = document(run("test", engine, "--data", data, "--metric", "proposal", "--json"))
+    assert again["AP"] == whole["AP"]
+    assert list(whole["proposal"]) == ["AR100", "AR300", "AR1000", "ARs", "ARm", "ARl"]
+    assert run("test", saved, "--data", "scenes:1").exit_code == 2
 
 
 def test_test_finds_a_missing_folder_before_it_starts(run: Run, engine: Path, tmp_path: Path) -> None:

@@ -180,3 +180,19 @@ def test_official_records(shared: Callable[[str], Path]) -> None:
     assert sum(len(s.truth.labels) for s in samples) == 1692
     assert sum(int(s.truth.crowd.sum()) for s in samples) == 20
     assert samples[0].pixels().shape == (*samples[0].size, 3)
+
+
+def test_masks(tmp_path: Path) -> None:
+    given = content()
+    runs = {"size": [40, 60], "counts": [40 * 30, 40, 40 * 29]}  # the column x = 30
+    given["annotations"][0]["segmentation"] = [[1, 2, 11, 2, 11, 22], [1, 2, 1, 22, 11, 22]]
+    given["annotations"][1]["segmentation"] = runs
+    first, second = (CocoDetection(tmp_path, write(tmp_path, given)).sample(i).truth.masks for i in range(2))
+    assert first is not None
+    outlines, column = first
+    assert isinstance(outlines, tuple)
+    assert [p.tolist() for p in outlines] == [[[1, 2], [11, 2], [11, 22]], [[1, 2], [1, 22], [11, 22]]]
+    assert isinstance(column, np.ndarray)
+    assert (column.sum(), column[:, 30].sum()) == (40, 40)
+    assert second == ()
+    assert CocoDetection(tmp_path, write(tmp_path, content())).sample(0).truth.masks is None

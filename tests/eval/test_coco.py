@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 
 from graphdet.data import CocoDetection, Sample, Scenes, write_coco
+from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset, BadInput, InternalError, MissingFile, UnknownName
 from graphdet.eval import CocoEvaluator, CocoResult, evaluate, evaluate_results
+from graphdet.eval.coco import annotations_of
 from graphdet.records import Array, Detections, Truth
+from graphdet.runtime.kernels import kernels
 
 BACKENDS = ("pycocotools", "faster")
 GOLDEN = {
@@ -58,6 +62,94 @@ def oracle(dataset: Scenes, keep: float = 1.0, shift: float = 0.0) -> Callable[[
         return found
 
     return engine
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Masks that are bitmaps already."""
+
+    bits: Array
+
+    def __getitem__(self, rows: Array) -> Drawn:
+        return Drawn(self.bits[rows])
+
+    def bitmaps(self) -> Array:
+        """As given."""
+        return self.bits
+
+    def runs(self) -> list[bytes]:
+        """Run lengths."""
+        found: list[bytes] = kernels().rle_encode(self.bits)
+        return found
+
+
+@dataclass(frozen=True)
+class Discs:
+    """Two annotated discs an image, with masks."""
+
+    classes: tuple[str, ...] = ("disc",)
+
+    def __len__(self) -> int:
+        return 3
+
+    def sample(self, index: int) -> Sample:
+        """Discs of 20 and 30 pixels across."""
+        turn = np.linspace(0, 2 * np.pi, 60)
+        circle = np.stack([np.cos(turn), np.sin(turn)], 1)
+        rings = [circle * 10 + (20 + index, 30), circle * 15 + (60, 40)]
+        boxes = np.array([[*r.min(0), *r.max(0)] for r in rings], np.float32)
+        truth = Truth(
+            boxes, np.zeros(2, np.int64), np.zeros(2, np.bool_), tuple((r.astype(np.float32),) for r in rings)
+        )
+        return Sample(np.zeros((80, 100, 3), np.uint8), index + 1, (80, 100), truth)
+
+    def engine(self, images: list[Any], /, *, filled: bool = False) -> list[Detections]:
+        """Boxes as annotated; masks too, or the whole box."""
+        found = []
+        for i in range(len(images)):
+            truth = self.sample(i).truth
+            bits = np.stack([bitmap(m, (80, 100)) for m in truth.masks or ()])
+            if filled:
+                for b, (x1, y1, x2, y2) in zip(bits, truth.boxes.round().astype(int), strict=True):
+                    b[y1:y2, x1:x2] = 1
+            scores = np.array([0.9, 0.8], np.float32)
+            found.append(Detections(truth.boxes, scores, truth.labels, self.classes, (80, 100), Drawn(bits)))
+        return found
+
+
+def test_masks_are_scored_and_their_results_read_again(backend: str, tmp_path: Path) -> None:
+    discs, truth = Discs(), tmp_path / "truth.json"
+    result = evaluate(discs.engine, discs, batch=3, backend=backend, results=tmp_path / "found.json")
+    assert pytest.approx(1) == result.AP
+    assert result.also["segm"]["AP"] == pytest.approx(1)
+    filled = evaluate(lambda x: discs.engine(x, filled=True), discs, batch=3, backend=backend)
+    assert pytest.approx(1) == filled.AP
+    assert filled.also["segm"]["AP"] == pytest.approx(
+        0.6
+    )  # a disc fills 0.785 of its box: enough for six of ten thresholds
+    truth.write_text(
+        json.dumps(annotations_of([discs.sample(i) for i in range(3)], discs.classes), default=bytes.decode)
+    )
+    again = evaluate_results(truth, tmp_path / "found.segm.json", "segm", backend=backend)
+    assert again.figures() == result.also["segm"]
+
+
+def test_proposals(backend: str, tmp_path: Path) -> None:
+    half = oracle(SCENES, 0.5)
+    result = evaluate(half, SCENES, metrics=["proposal"], backend=backend, results=tmp_path / "found.json")
+    counts = [(round(0.5 * len(t)), len(t)) for t in (SCENES.sample(i).truth.labels for i in range(7))]
+    expected = sum(kept for kept, _ in counts) / sum(all for _, all in counts)
+    for name in ("AR100", "AR300", "AR1000"):
+        assert result.also["proposal"][name] == pytest.approx(expected)
+    rows = json.loads((tmp_path / "found.proposal.json").read_text())
+    assert {row["category_id"] for row in rows} == {1}
+
+
+def test_masks_need_masks_on_both_sides() -> None:
+    with pytest.raises(BadDataset, match="masks"):
+        evaluate(oracle(SCENES), SCENES, metrics=["segm"])
+    with pytest.raises(UnknownName, match="metric 'segment'"):
+        evaluate(nothing, SCENES, metrics=["segment"])
 
 
 def nothing(images: list[Any], /) -> list[Detections]:

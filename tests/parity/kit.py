@@ -98,6 +98,18 @@ def proposals(case: Mapping[str, Any]) -> Array:
     return np.asarray(out, np.float32)
 
 
+def bitmaps(case: Mapping[str, Any], boxes: Array, count: Array) -> Array:
+    """The recorded run's masks, u8[N G H W]: the ellipse in each box, over the padded input."""
+    h, w = case["input"][2:]
+    y, x = np.mgrid[0:h, 0:w] + 0.5
+    masks = np.zeros((*boxes.shape[:2], h, w), np.uint8)
+    for i, many in enumerate(count):
+        for j, (x1, y1, x2, y2) in enumerate(boxes[i, :many]):
+            across, down = (x - (x1 + x2) / 2) / ((x2 - x1) / 2), (y - (y1 + y2) / 2) / ((y2 - y1) / 2)
+            masks[i, j] = across**2 + down**2 <= 1
+    return masks
+
+
 def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
     """Graph inputs of a case.
 
@@ -118,6 +130,7 @@ def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
         "truth.boxes": boxes,
         "truth.labels": labels,
         "truth.count": count,
+        "truth.masks": bitmaps(case, boxes, count),
     }
 
 

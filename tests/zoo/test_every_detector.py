@@ -31,7 +31,8 @@ def test_both_phases_trace_and_verify(name: str) -> None:
 @pytest.mark.parametrize("name", variants())
 def test_detections_are_typed(name: str) -> None:
     found = {k: v.type for k, v in trace(get(name), "infer").outputs.items()}
-    assert list(found) == ["boxes", "scores", "labels", "count"]
+    assert list(found)[:4] == ["boxes", "scores", "labels", "count"]
+    assert set(found) - {"masks"} == set(list(found)[:4])
     assert found["boxes"].meaning == "boxes<xyxy,image>"
     assert found["scores"].meaning == "scores"
     assert found["labels"].dtype == found["count"].dtype == "i64"
@@ -39,6 +40,10 @@ def test_detections_are_typed(name: str) -> None:
     assert found["boxes"].dims == (batch, rows, Dim.of(4))
     assert found["labels"].dims == (batch, rows)
     assert found["count"].dims == (batch,)
+    if "masks" in found:
+        assert found["masks"].meaning in ("masks<roi>", "masks<net>")
+        assert found["masks"].dims[0] == batch
+        assert found["masks"].rank == 4
 
 
 @pytest.mark.parametrize("name", variants())

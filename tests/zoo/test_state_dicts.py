@@ -26,9 +26,10 @@ FAMILIES = {
     "RPN": "rpn/",
     "FastRCNN": "fast_rcnn/",
     "FasterRCNN": "faster_rcnn/",
-    "CascadeRCNN": "cascade_rcnn/cascade_rcnn",
+    "CascadeRCNN": "cascade_rcnn/",
+    "MaskRCNN": "mask_rcnn/",
 }
-OTHERS = ("_dcn_", "_dconv_")  # other networks
+OTHERS = ("_dcn_", "_dconv_", "mask_rcnn_r50_caffe_c4")  # other networks
 CLASSES = {"-person-bicycle-car": 3, "-person": 1}  # configurations with other numbers of classes
 SAME_NETWORK = {  # configurations that differ from a variant's own in training or selection alone
     "_fpn_2x": "_fpn_1x",
@@ -53,6 +54,11 @@ SAME_NETWORK = {  # configurations that differ from a variant's own in training 
     "_c4_mstrain_1x": "_c4_1x",
     "_dc5_mstrain_1x": "_dc5_1x",
     "_dc5_mstrain_3x": "_dc5_1x",
+    "_fpn_1x_wandb": "_fpn_1x",
+    "_fpn_poly_1x": "_fpn_1x",
+    "_fpn_mstrain-poly_1x": "_fpn_1x",
+    "_fpn_mstrain-poly_2x": "_fpn_1x",
+    "_fpn_mstrain-poly_3x": "_fpn_1x",
 }
 UPSTREAM = {v.row.upstream: name for name, v in variants().items() if v.row.upstream}
 
@@ -62,8 +68,8 @@ def variant_of(config: str) -> str:
     config = next((config.replace(suffix, "") for suffix in CLASSES if suffix in config), config)
     if config in UPSTREAM:
         return UPSTREAM[config]
-    other, own = next((o, n) for o, n in SAME_NETWORK.items() if f"{o}_coco.py" in config)
-    return UPSTREAM[config.replace(other, own)]
+    other, own = next((o, n) for o, n in SAME_NETWORK.items() if re.search(rf"{o}_coco(_v1)?\.py", config))
+    return UPSTREAM[config.replace(other, own).replace("_v1", "")]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +101,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 108
+    assert len(found) == 151
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

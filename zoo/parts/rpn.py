@@ -47,7 +47,9 @@ class Rpn:
             boxes = ops.clip_boxes(ops.gather_rows(ops.decode_deltas(anchors, deltas), row), size)
             found.append((boxes, scores, zero + level))
         boxes, scores, levels = (ops.concat(*parts, axis=1) for parts in zip(*found, strict=True))
-        return ops.nms(boxes, scores, levels, score_threshold, iou_threshold, keep=most)
+        kept = ops.nms(boxes, scores, levels, score_threshold, iou_threshold, keep=most)
+        tap("proposals.count", kept[3])
+        return kept
 
     def cells_inside(self, image: Image) -> Value:
         """Which anchors learn, b[N A]: those whose cell lies in the padded image."""

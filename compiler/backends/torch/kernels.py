@@ -94,8 +94,13 @@ def _deform_attention(gradient: Any, *operands: Any, wanted: Any) -> tuple[Any, 
     return *found, *[None] * (len(operands) - 3)
 
 
-def _levels(*operands: Any, **attributes: Any) -> Any:
-    return OPS["roi_align_levels"].rules["torch"](*operands, align=RULES["roi_align"], **attributes)
+def _with_align(name: str) -> Rule:
+    """A rule that aligns RoIs, by the kernel."""
+
+    def rule(*operands: Any, **attributes: Any) -> Any:
+        return OPS[name].rules["torch"](*operands, align=RULES["roi_align"], **attributes)
+
+    return rule
 
 
 RULES: Mapping[str, Rule] = {
@@ -105,6 +110,6 @@ RULES: Mapping[str, Rule] = {
     "deform_conv2d": _rule("deform_conv2d", _deform_conv2d),
     "focal_loss": _rule("focal_loss", _focal_loss),
     "roi_align": _rule("roi_align", _roi_align, fixed=(1,)),
-    "roi_align_levels": _levels,
+    **{name: _with_align(name) for name in ("roi_align_levels", "crop_masks")},
     "roi_pool": _rule("roi_pool", _roi_pool, fixed=(1,)),
 }
