@@ -12,11 +12,15 @@ from graphdet.zoo.parts.cascade import STAGES, cascade
 from graphdet.zoo.parts.rows import rows
 from graphdet.zoo.parts.rpn import rpn
 
-VARIANTS = rows(  # box AP on COCO val2017 as the reference reports it for its 1x schedule
-    "cascade_mask_rcnn_{}",
-    "cascade_rcnn/cascade_mask_rcnn_{}_fpn_1x_coco.py",
-    {"r50": 41.2, "r50_caffe": 41.2, "r101": 42.9, "r101_caffe": 43.2, "x101_32x4d": 44.3, "x101_64x4d": 45.3},
-)
+NAME = "cascade_mask_rcnn_{}"
+VARIANTS = {  # box AP on COCO val2017 as the reference reports it for its 1x schedule
+    **rows(
+        NAME,
+        "cascade_rcnn/cascade_mask_rcnn_{}_fpn_1x_coco.py",
+        {"r50": 41.2, "r50_caffe": 41.2, "r101": 42.9, "r101_caffe": 43.2, "x101_32x4d": 44.3, "x101_64x4d": 45.3},
+    ),
+    **rows(NAME, "cascade_rcnn/cascade_mask_rcnn_{}_fpn_mstrain_3x_coco.py", {"x101_32x8d": None}),
+}
 
 
 @detector(VARIANTS)
