@@ -73,7 +73,8 @@ _FINETUNE: Fields = {
     "sizes": (),
 }
 
-# Girshick et al. (Detectron), as the reference trains detectors with a ResNet: 12 epochs of 16 images.
+# Girshick et al. (Detectron), as the reference trains detectors with a ResNet: 12 epochs of 16 images. The detectors
+# themselves keep the first stage and the norms' statistics fixed.
 _RESNET: Fields = {
     "epochs": 12.0,
     "batch": 16,
@@ -82,8 +83,6 @@ _RESNET: Fields = {
     "warmup": Warmup(500, ratio=0.001),
     "schedule": Step((8.0, 11.0)),
     "transforms": (Flip(),),
-    "freeze": (r"backbone\.(conv1|bn1|layer1)",),
-    "freeze_norms": (r"backbone\.",),
 }
 
 # Liu et al. 2016 (arXiv:1512.02325, sec. 3): 24 epochs with strong crops.
@@ -95,8 +94,6 @@ _SSD: Fields = {
     "optimiser": Optimiser("SGD", 0.002, 5e-4, {"momentum": 0.9}),
     "schedule": Step((16.0, 22.0)),
     "transforms": (Photometric(), Expand(), MinIoUCrop(), Flip()),
-    "freeze": (),
-    "freeze_norms": (),
 }
 
 # Carion et al. 2020 (arXiv:2005.12872, sec. 4): AdamW, a tenth of the rate for the backbone.
