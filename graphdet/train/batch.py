@@ -14,7 +14,7 @@ import numpy as np
 
 from graphdet.data.dataset import Dataset, Sample
 from graphdet.data.order import Order, Shuffled
-from graphdet.data.transforms import Change, apply
+from graphdet.data.transforms import Change, CopyPaste, apply
 from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset
 from graphdet.records import Array, Preprocess
@@ -135,10 +135,17 @@ class Batches:
     def _sample(self, position: int, changes: Sequence[Change]) -> Sample:
         assert self.order is not None, "set when it was made"
         rng = np.random.default_rng([self.seed, 1, position])
-        return apply(changes, self.dataset.sample(self.order(position)), rng, lambda: self._random(rng))
+        return apply(changes, self._load(self.order(position), changes), rng, lambda: self._random(rng, changes))
 
-    def _random(self, rng: np.random.Generator) -> Sample:
-        return self.dataset.sample(int(rng.integers(len(self.dataset))))
+    def _random(self, rng: np.random.Generator, changes: Sequence[Change]) -> Sample:
+        return self._load(int(rng.integers(len(self.dataset))), changes)
+
+    def _load(self, index: int, changes: Sequence[Change]) -> Sample:
+        """An image; without masks where nothing asks for them, as moving them costs time."""
+        sample = self.dataset.sample(index)
+        if self.masks or any(isinstance(c, CopyPaste) for c in changes):
+            return sample
+        return replace(sample, truth=replace(sample.truth, masks=None))
 
 
 @dataclass
