@@ -10,8 +10,9 @@ namespace graphdet {
 
 constexpr std::int64_t kLanes = 16;  // one AVX-512 register, two of AVX2
 
-// The compiler's own vector type: it splits into whatever registers the processor has.
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
+// The compiler's own vector type: it splits into whatever registers the processor has. It may lie anywhere in memory.
+using Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias)) = float;
+static_assert(alignof(Lanes) == sizeof(float), "the compiler takes the type's alignment for the memory's");
 
 // The sum of all lanes: halves are added until one is left, so the order is the same on every processor.
 GD_INLINE float sum_of(const Lanes& lanes) {
@@ -46,7 +47,9 @@ GD_INLINE void collect(const float* from, std::int64_t count, std::int64_t chann
 }
 
 // How many groups of `size` cover `count`.
-[[nodiscard]] constexpr std::int64_t parts_of(std::int64_t count, std::int64_t size) { return (count + size - 1) / size; }
+[[nodiscard]] constexpr std::int64_t parts_of(std::int64_t count, std::int64_t size) {
+    return (count + size - 1) / size;
+}
 
 // A matrix that is read one number at a time: element (row, k) lies at data[row * by_row + k * by_k].
 struct Strided {

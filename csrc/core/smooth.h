@@ -1,5 +1,5 @@
-// exp and log1p as polynomials without branches or calls, so that loops over them run in vector lanes. Within 3 units in
-// the last place; NaN stays NaN.
+// exp and log1p as polynomials without branches or calls, so that loops over them run in vector lanes. Within 3 units
+// in the last place; NaN stays NaN.
 #pragma once
 
 #include <cstdint>

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphdet.errors import ShapeMismatch
 from graphdet.ir.graph import Value
 from graphdet.ir.op import FP32, Natural, Positive, op
 from graphdet.ir.types import Type
@@ -157,14 +158,9 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((1, 2, 6, 5), _rois(rng, 3, 1)), {"size": (2, 3), "scale": 0.1, "samples": 1, "aligned": False}
 
 
-_LEVELS = ", ".join(["f[N C H W]", *(f"f[N C H{i} W{i}]?" for i in (2, 3, 4, 5, 6))])
-
-
-@op(f"boxes<xyxy,net>[N K 4], i64[N], {_LEVELS} -> f[N K C B D]", FP32)
+@op("boxes<xyxy,net>[N K 4], i64[N], f[N C H W]* -> f[N K C B D]", FP32)
 def roi_align_levels(
-    boxes: Value, count: Value, level0: Value, level1: Value | None = None, level2: Value | None = None,
-    level3: Value | None = None, level4: Value | None = None, level5: Value | None = None, *,
-    strides: tuple[float, ...], size: Size = (7, 7), samples: Natural = 0,
+    boxes: Value, count: Value, *levels: Value, strides: tuple[float, ...], size: Size = (7, 7), samples: Natural = 0,
     aligned: bool = True, canonical: float = 224.0, finest: Natural = 2,
 ) -> Value:  # fmt: skip
     """`roi_align` where each RoI reads one level of a feature pyramid; levels come finest first, one stride each.
@@ -178,9 +174,13 @@ def roi_align_levels(
 
 @roi_align_levels.infer
 def _(boxes: Type, count: Type, *levels: Type, strides: tuple[float, ...], size: Size, **_: Any) -> Type:
-    given = sum(level is not None for level in levels)
-    if given != len(strides):
-        raise ValueError(f"{given} levels have {len(strides)} strides")
+    if len(levels) != len(strides):
+        raise ValueError(f"{len(levels)} levels have {len(strides)} strides")
+    for i, level in enumerate(levels):
+        if level.dims[1] != levels[0].dims[1]:
+            raise ShapeMismatch(
+                f"is {level}, expected {levels[0].dims[1]} channels as the first level has", about=2 + i
+            )
     return _bins(levels[0], boxes, size)
 
 
@@ -191,16 +191,9 @@ def _steps(strides: tuple[float, ...], canonical: float, finest: int) -> list[fl
 
 @roi_align_levels.reference
 def _(
-    boxes: Any,
-    count: Any,
-    *levels: Any,
-    strides: tuple[float, ...],
-    size: Size,
-    samples: int,
-    aligned: bool,
-    canonical: float,
-    finest: int,
-) -> Any:
+    boxes: Any, count: Any, *levels: Any,
+    strides: tuple[float, ...], size: Size, canonical: float, finest: int, **how: Any,
+) -> Any:  # fmt: skip
     n, k, _four = boxes.shape
     out = np.zeros((n, k, levels[0].shape[1], *size), np.float32)
     extent = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
@@ -211,26 +204,16 @@ def _(
         for j in range(min(int(count[i]), k)):
             row = np.concatenate([[np.float32(i)], boxes[i, j]])[None]
             which = level[i, j]
-            out[i, j] = roi_align.rules["reference"](
-                levels[which], row, size=size, scale=1 / strides[which], samples=samples, aligned=aligned
-            )[0]
+            out[i, j] = roi_align.rules["reference"](levels[which], row, size=size, scale=1 / strides[which], **how)[0]
     return out
 
 
 @roi_align_levels.torch
 def _(
-    t: Any,
-    boxes: Any,
-    count: Any,
-    *levels: Any,
-    strides: tuple[float, ...],
-    size: Size,
-    samples: int,
-    aligned: bool,
-    canonical: float,
-    finest: int,
-    align: Any = roi_align.rules["torch"],
-) -> Any:
+    t: Any, boxes: Any, count: Any, *levels: Any,
+    strides: tuple[float, ...], size: Size, canonical: float, finest: int,
+    align: Any = roi_align.rules["torch"], **how: Any,
+) -> Any:  # fmt: skip
     n, k, _four = boxes.shape
     extent = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
     steps = boxes.new_tensor(_steps(strides, canonical, finest))
@@ -241,23 +224,15 @@ def _(
     for i, stride in enumerate(strides):
         mine = real & (level == i)
         rows = t.cat([mine.nonzero()[:, :1].to(boxes.dtype), boxes[mine]], 1)
-        out[mine] = align(t, levels[i], rows, size=size, scale=1 / stride, samples=samples, aligned=aligned)
+        out[mine] = align(t, levels[i], rows, size=size, scale=1 / stride, **how)
     return out
 
 
 @roi_align_levels.onnx
 def _(
-    e: Any,
-    boxes: Any,
-    count: Any,
-    *levels: Any,
-    strides: tuple[float, ...],
-    size: Size,
-    samples: int,
-    aligned: bool,
-    canonical: float,
-    finest: int,
-) -> Any:
+    e: Any, boxes: Any, count: Any, *levels: Any,
+    strides: tuple[float, ...], size: Size, canonical: float, finest: int, samples: int, aligned: bool,
+) -> Any:  # fmt: skip
     """Every RoI on every level, then a choice: RoIAlign is the whole of what backends share."""
     n, k, _four = e.type(boxes).dims
     rows = e.Reshape(boxes, e.sizes((n * k, 4)))
@@ -290,9 +265,9 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     boxes = random_boxes(rng, 2, 5)
     boxes[:, 0, 2:] = boxes[:, 0, :2] + 32  # exactly the area at which a level begins
     attributes = {"strides": (8, 16, 32), "size": (2, 3), "canonical": 64.0, "finest": 3}
-    yield (boxes, np.asarray([5, 2]), *maps, None, None, None), {**attributes, "samples": 2}
-    yield (boxes, np.asarray([0, 9]), *maps, None, None, None), attributes
-    yield (boxes, np.asarray([3, 0]), maps[0], *[None] * 5), {"strides": (8,), "size": (2, 2), "aligned": False}
+    yield (boxes, np.asarray([5, 2]), *maps), {**attributes, "samples": 2}
+    yield (boxes, np.asarray([0, 9]), *maps), attributes
+    yield (boxes, np.asarray([3, 0]), maps[0]), {"strides": (8,), "size": (2, 2), "aligned": False}
 
 
 @op("f[N C H W], f[R 5] -> f[R C B D]", FP32)

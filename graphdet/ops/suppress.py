@@ -133,43 +133,24 @@ def _soft(
 
 
 @soft_nms.reference
-def _(
-    boxes: Any,
-    scores: Any,
-    labels: Any,
-    score_threshold: Any,
-    iou_threshold: Any,
-    *,
-    keep: int,
-    agnostic: bool,
-    decay: str,
-    sigma: float,
-) -> Any:
-    def rule(ious: Any, alive: Any, rows: Any) -> Any:
-        return _soft(ious, alive, rows, score_threshold, iou_threshold, decay, np.float32(sigma), np.exp)
+def _(*given: Any, decay: str, sigma: float, **limits: Any) -> Any:
+    *candidates, iou_threshold = given
 
-    return _each_image(rule, boxes, scores, labels, score_threshold, keep, agnostic)
+    def rule(ious: Any, alive: Any, rows: Any) -> Any:
+        return _soft(ious, alive, rows, candidates[3], iou_threshold, decay, np.float32(sigma), np.exp)
+
+    return _each_image(rule, *candidates, **limits)
 
 
 @soft_nms.torch
-def _(
-    t: Any,
-    boxes: Any,
-    scores: Any,
-    labels: Any,
-    score_threshold: Any,
-    iou_threshold: Any,
-    *,
-    keep: int,
-    agnostic: bool,
-    decay: str,
-    sigma: float,
-) -> Any:
+def _(t: Any, *given: Any, decay: str, sigma: float, **limits: Any) -> Any:
+    *candidates, iou_threshold = given
+
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
-        places, final = _soft(ious, alive, rows, score_threshold, iou_threshold, decay, sigma, t.exp)
+        places, final = _soft(ious, alive, rows, candidates[3], iou_threshold, decay, sigma, t.exp)
         return t.tensor(places, dtype=t.long, device=rows.device), t.tensor(final, device=rows.device)
 
-    return _torch_each_image(t, rule, boxes, scores, labels, score_threshold, keep, agnostic)
+    return _torch_each_image(t, rule, *candidates, **limits)
 
 
 soft_nms.no("onnx", "each step depends on the scores that the one before has left, which takes a loop")
@@ -235,39 +216,26 @@ def _factors(lib: Any, ious: Any, decay: str, sigma: Any, exp: Any) -> Any:
 
 
 @matrix_nms.reference
-def _(
-    boxes: Any, scores: Any, labels: Any, score_threshold: Any, *, keep: int, agnostic: bool, decay: str, sigma: float
-) -> Any:
+def _(*candidates: Any, decay: str, sigma: float, **limits: Any) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         final = alive * _factors(np, ious, decay, np.float32(sigma), np.exp) if len(rows) else alive
         order = np.lexsort((rows, -final))
-        order = order[final[order] > score_threshold]
+        order = order[final[order] > candidates[3]]
         return order, final[order]
 
-    return _each_image(rule, boxes, scores, labels, score_threshold, keep, agnostic)
+    return _each_image(rule, *candidates, **limits)
 
 
 @matrix_nms.torch
-def _(
-    t: Any,
-    boxes: Any,
-    scores: Any,
-    labels: Any,
-    score_threshold: Any,
-    *,
-    keep: int,
-    agnostic: bool,
-    decay: str,
-    sigma: float,
-) -> Any:
+def _(t: Any, *candidates: Any, decay: str, sigma: float, **limits: Any) -> Any:
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         final = alive * _factors(t, ious, decay, sigma, t.exp) if len(rows) else alive
         by_index = rows.argsort()
         order = by_index[final[by_index].sort(descending=True, stable=True).indices]
-        order = order[final[order] > score_threshold]
+        order = order[final[order] > candidates[3]]
         return order, final[order]
 
-    return _torch_each_image(t, rule, boxes, scores, labels, score_threshold, keep, agnostic)
+    return _torch_each_image(t, rule, *candidates, **limits)
 
 
 matrix_nms.no("onnx", "the runtime's kernel does it; backends have no operator for it")
@@ -311,25 +279,25 @@ fast_nms.infer(_types)
 
 
 @fast_nms.reference
-def _(
-    boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool
-) -> Any:
+def _(*given: Any, **limits: Any) -> Any:
+    *candidates, iou_threshold = given
+
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         places = np.flatnonzero((np.triu(ious, 1) <= iou_threshold).all(0))
         return places, alive[places]
 
-    return _each_image(rule, boxes, scores, labels, score_threshold, keep, agnostic)
+    return _each_image(rule, *candidates, **limits)
 
 
 @fast_nms.torch
-def _(
-    t: Any, boxes: Any, scores: Any, labels: Any, score_threshold: Any, iou_threshold: Any, *, keep: int, agnostic: bool
-) -> Any:
+def _(t: Any, *given: Any, **limits: Any) -> Any:
+    *candidates, iou_threshold = given
+
     def rule(ious: Any, alive: Any, rows: Any) -> Any:
         places = (ious.triu(1) <= iou_threshold).all(0).nonzero()[:, 0]
         return places, alive[places]
 
-    return _torch_each_image(t, rule, boxes, scores, labels, score_threshold, keep, agnostic)
+    return _torch_each_image(t, rule, *candidates, **limits)
 
 
 fast_nms.no("onnx", "the runtime's kernel does it; backends have no operator for it")

@@ -2,9 +2,10 @@
 //
 //   x f32[N C H W] · kernels f32[N groups*size*size H*scale W*scale], channels (group, row, column) · output
 //   f32[N C H*scale W*scale]
-// The window lies around the input pixel that the output pixel falls in, with zeros around the map; pixels outside are not
-// read. `size` is odd; `groups` divides C. N, H, W may be 0. Every sum has one fixed order: the number of threads changes
-// no bit. Scratch: for each thread 16 channels of the map and of the result; backward, partial sums for the kernels.
+// The window lies around the input pixel that the output pixel falls in, with zeros around the map; pixels outside are
+// not read. `size` is odd; `groups` divides C. N, H, W may be 0. Every sum has one fixed order: the number of threads
+// changes no bit. Scratch: for each thread 16 channels of the map and of the result; backward, partial sums for the
+// kernels.
 #pragma once
 
 #include "core/plan.h"

@@ -17,7 +17,7 @@ struct Shape {
     [[nodiscard]] std::int64_t out_width() const { return width * scale; }
     [[nodiscard]] std::int64_t places() const { return pixels() * scale * scale; }
     [[nodiscard]] std::int64_t window() const { return size * size; }
-    [[nodiscard]] std::int64_t share() const { return channels / groups; }  // channels of a group
+    [[nodiscard]] std::int64_t share() const { return channels / groups; }          // channels of a group
     [[nodiscard]] std::int64_t tiles() const { return parts_of(share(), kLanes); }  // of a group
     [[nodiscard]] std::int64_t units() const { return images * groups * tiles(); }
 };
@@ -27,8 +27,8 @@ Status check(const char* op, const Carafe& args, Shape& s) {
     const Dims& x = args.x.dims;
     const bool fits = args.size > 0 && args.size % 2 == 1 && args.scale > 0 && args.groups > 0 && x[1] > 0;
     GD_CHECK(require(fits && x[1] % args.groups == 0, op, ": size ", args.size, ", scale ", args.scale, ", groups ",
-                     args.groups, " do not fit ", x[1], " channels, expected an odd size, a scale > 0, and channels that ",
-                     "the groups divide"));
+                     args.groups, " do not fit ", x[1],
+                     " channels, expected an odd size, a scale > 0, and channels that ", "the groups divide"));
     s = {x[0], x[1], x[2], x[3], args.size, args.groups, args.scale};
     const Dim p = {"P", x[2] * args.scale}, q = {"Q", x[3] * args.scale};
     return expect(op, "kernels", args.kernels, DType::f32,
@@ -66,7 +66,8 @@ GD_CLONES void forward_tile(const Shape& s, const float* planes, const float* ke
     const auto* pixels = reinterpret_cast<const Lanes*>(map);
     for (std::int64_t i = 0; i < s.places(); ++i) {
         Lanes sum = {};
-        for_window(s, i, [&](std::int64_t k, std::int64_t pixel) { sum += kernels[k * s.places() + i] * pixels[pixel]; });
+        for_window(s, i,
+                   [&](std::int64_t k, std::int64_t pixel) { sum += kernels[k * s.places() + i] * pixels[pixel]; });
         reinterpret_cast<Lanes*>(result)[i] = sum;
     }
     spread(result, s.places(), channels, s.places(), out);

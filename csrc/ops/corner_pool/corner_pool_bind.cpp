@@ -32,8 +32,7 @@ void bind_corner_pool(py::module_& m) {
             const Operand g = operand(op, "gradient", gradient), given = operand(op, "x", x);
             return run(CornerPoolBackward{pool_of(op, given, side), g.view});
         },
-        py::arg("gradient"), py::arg("x"), py::pos_only(), py::kw_only(), py::arg("side"),
-        "Gradient of corner_pool.");
+        py::arg("gradient"), py::arg("x"), py::pos_only(), py::kw_only(), py::arg("side"), "Gradient of corner_pool.");
 }
 
 }  // namespace graphdet::bindings

@@ -1,5 +1,5 @@
-// Multi-scale deformable attention (Zhu et al. 2021, eq. 3): per head, a weighted sum of values sampled where the network
-// says.
+// Multi-scale deformable attention (Zhu et al. 2021, eq. 3): per head, a weighted sum of values sampled where the
+// network says.
 //
 //   value f32[N S heads D]: the cells of all levels, row-major, one level after the other
 //   levels f32[N C H_l W_l]: of these maps only height and width are read; the H_l * W_l add up to S

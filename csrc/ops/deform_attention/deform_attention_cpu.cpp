@@ -97,9 +97,9 @@ GD_INLINE float dot(const float* a, const float* b, std::int64_t count) {
 }
 
 // The same query backwards: adds to the head's value gradients, writes those of locations and weights.
-GD_CLONES void attend_backward(const Shape& s, const DeformAttention& args, const float* values,
-                               const float* locations, const float* weights, const float* gradient,
-                               float* value_gradients, float* location_gradients, float* weight_gradients) {
+GD_CLONES void attend_backward(const Shape& s, const DeformAttention& args, const float* values, const float* locations,
+                               const float* weights, const float* gradient, float* value_gradients,
+                               float* location_gradients, float* weight_gradients) {
     const std::int64_t step = s.heads * s.width;
     std::int64_t start = 0;
     for (std::int64_t l = 0; l < s.levels; ++l) {

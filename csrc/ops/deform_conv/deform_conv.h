@@ -1,15 +1,16 @@
 // Convolution whose kernel points are moved by offsets (Dai et al. 2017) and weighed by a mask (Zhu et al. 2019).
 //
-//   x f32[N C H W] · weight f32[O C/groups K L] · offset f32[N 2*offset_groups*K*L P Q], channels (group, point, (dy, dx))
-//   in input pixels · mask f32[N offset_groups*K*L P Q] · bias f32[O] · output f32[N O P Q], where P and Q are those of an
-//   ordinary convolution
+//   x f32[N C H W] · weight f32[O C/groups K L] · offset f32[N 2*offset_groups*K*L P Q], channels (group, point, (dy,
+//   dx)) in input pixels · mask f32[N offset_groups*K*L P Q] · bias f32[O] · output f32[N O P Q], where P and Q are
+//   those of an ordinary convolution
 //
 // Bilinear samples between pixel centres, zeros around the map. A point with an infinite or NaN coordinate reads 0 and
-// has no gradient. Pixels that a point does not reach are not read, so their NaN does not spread. N, H, W and O may be 0.
-// Every sum has one fixed order: the number of threads changes no bit.
+// has no gradient. Pixels that a point does not reach are not read, so their NaN does not spread. N, H, W and O may be
+// 0. Every sum has one fixed order: the number of threads changes no bit.
 //
-// Time: images one after the other; the map is laid out with channels innermost, and blocks of output pixels are sampled
-// and multiplied while they are in cache. Scratch: the map once, the weights once (backward: twice), and a block a thread.
+// Time: images one after the other; the map is laid out with channels innermost, and blocks of output pixels are
+// sampled and multiplied while they are in cache. Scratch: the map once, the weights once (backward: twice), and a
+// block a thread.
 #pragma once
 
 #include "core/plan.h"

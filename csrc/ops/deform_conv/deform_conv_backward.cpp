@@ -9,8 +9,8 @@ using deform::Shape;
 
 constexpr std::int64_t kBlock = 48;
 
-// Up to 16 channels that share their filters and their offsets: what one thread works on. Its gradients of the input and
-// the weights are its own; what it finds for the offsets is added up later, tile by tile.
+// Up to 16 channels that share their filters and their offsets: what one thread works on. Its gradients of the input
+// and the weights are its own; what it finds for the offsets is added up later, tile by tile.
 struct Tile {
     std::int64_t first, count;
 };
@@ -36,10 +36,10 @@ struct Tile {
 
 // Scratch of one thread.
 struct Scratch {
-    float *map, *map_gradient;           // [H*W+1 16]
-    float* filters;                      // [points O 16]
-    float *columns, *column_gradients;   // [kBlock 16], of one kernel point
-    float* gradient;                     // [O kBlock]
+    float *map, *map_gradient;          // [H*W+1 16]
+    float* filters;                     // [points O 16]
+    float *columns, *column_gradients;  // [kBlock 16], of one kernel point
+    float* gradient;                    // [O kBlock]
 
     static std::size_t need(const Shape& s) {
         return 2 * Workspace::need<float>((s.pixels() + 1) * kLanes) + Workspace::need<float>(weights_of(s)) +

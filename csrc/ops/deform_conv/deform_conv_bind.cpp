@@ -20,8 +20,8 @@ Held hold(const char* op, const py::object& x, const py::object& weight, const p
     held.offset = operand(op, "offset", offset);
     if (!mask.is_none()) held.mask = operand(op, "mask", mask);
     if (!bias.is_none()) held.bias = operand(op, "bias", bias);
-    held.args = {held.x.view, held.weight.view, held.offset.view, held.mask.view, held.bias.view, stride, padding,
-                 dilation, groups, offset_groups};
+    held.args = {held.x.view, held.weight.view, held.offset.view, held.mask.view, held.bias.view,
+                 stride,      padding,          dilation,         groups,         offset_groups};
     return held;
 }
 
@@ -33,8 +33,8 @@ void bind_deform_conv(py::module_& m) {
         [](const py::object& x, const py::object& weight, const py::object& offset, const py::object& mask,
            const py::object& bias, std::int64_t stride, std::int64_t padding, std::int64_t dilation,
            std::int64_t groups, std::int64_t offset_groups) {
-            const Held held = hold("deform_conv2d", x, weight, offset, mask, bias, stride, padding, dilation, groups,
-                                   offset_groups);
+            const Held held =
+                hold("deform_conv2d", x, weight, offset, mask, bias, stride, padding, dilation, groups, offset_groups);
             return run(held.args);
         },
         py::arg("x"), py::arg("weight"), py::arg("offset"), py::arg("mask") = py::none(), py::arg("bias") = py::none(),

@@ -12,9 +12,9 @@
 namespace graphdet::deform {
 
 struct Shape {
-    std::int64_t images, channels, height, width;             // input
-    std::int64_t outputs, kernel_height, kernel_width;        // filters
-    std::int64_t out_height, out_width;                       // result
+    std::int64_t images, channels, height, width;       // input
+    std::int64_t outputs, kernel_height, kernel_width;  // filters
+    std::int64_t out_height, out_width;                 // result
     std::int64_t groups, offset_groups, stride, padding, dilation;
 
     [[nodiscard]] std::int64_t pixels() const { return height * width; }
@@ -29,8 +29,8 @@ inline Status check(const char* op, const DeformConv& args, Shape& shape) {
     GD_CHECK(expect(op, "x", args.x, DType::f32, {"N", "C", "H", "W"}));
     GD_CHECK(expect(op, "weight", args.weight, DType::f32, {"O", "I", "K", "L"}));
     const Dims &x = args.x.dims, &w = args.weight.dims;
-    shape = {x[0], x[1], x[2], x[3], w[0], w[2], w[3], 0, 0,
-             args.groups, args.offset_groups, args.stride, args.padding, args.dilation};
+    shape = {x[0],        x[1],         x[2],         x[3], w[0], w[2], w[3], 0, 0, args.groups, args.offset_groups,
+             args.stride, args.padding, args.dilation};
     const bool positive = args.groups > 0 && args.offset_groups > 0 && args.stride > 0 && args.dilation > 0;
     GD_CHECK(require(positive && args.padding >= 0, op, ": groups, offset_groups, stride and dilation are ",
                      args.groups, ", ", args.offset_groups, ", ", args.stride, " and ", args.dilation,

@@ -1,7 +1,7 @@
 // A convolution where a mask exceeds 0, and 0 elsewhere: only those output pixels are computed.
 //
-//   x f32[N C H W] · weight f32[O C K L] · mask f32[N P Q] · bias f32[O] · output f32[N O P Q], where P and Q are those of
-//   an ordinary convolution
+//   x f32[N C H W] · weight f32[O C K L] · mask f32[N P Q] · bias f32[O] · output f32[N O P Q], where P and Q are those
+//   of an ordinary convolution
 // A NaN in the mask does not exceed 0. C > 0; every other size but K and L may be 0. Every sum has one fixed order: the
 // number of threads changes no bit. Scratch: one map, the weights, and a block a thread.
 #pragma once

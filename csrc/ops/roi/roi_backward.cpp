@@ -87,8 +87,8 @@ Status launch(const RoiAlignBackward& args, const TensorView* outputs, Workspace
     GD_CHECK(fits("roi_align_backward", needed, outputs, workspace));
     auto* items = workspace.take<Item>(rois);
     GD_CHECK(roi::read_rois("roi_align_backward", args.rois, args.images, items));
-    roi::for_units(roi::map_of(outputs[0], args.scale), {items, rois, 0, args.grid, static_cast<float*>(args.gradient.data)},
-              workspace, backward_unit);
+    roi::for_units(roi::map_of(outputs[0], args.scale),
+                   {items, rois, 0, args.grid, static_cast<float*>(args.gradient.data)}, workspace, backward_unit);
     return Status();
 }
 
