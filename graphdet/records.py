@@ -109,9 +109,9 @@ class Preprocess:
 
     order: channel order the network wants, `bgr` or `rgb` · mean, std: per channel, in that order, on 0..255 values ·
     size: (height, width) of the target area · fit: `letterbox` scales the image to fit inside `size`; `short_side`
-    treats `size` as (short, long) limits whatever the orientation (mmdet's keep-ratio rule) · pad: value written
-    outside the image, after normalisation · divisor: height and width of the network input are multiples of it. Images
-    are placed at the top left.
+    treats `size` as (short, long) limits whatever the orientation (mmdet's keep-ratio rule); `stretch` scales each
+    side to that of `size` · pad: value written outside the image, after normalisation · divisor: height and width of
+    the network input are multiples of it. Images are placed at the top left.
     """
 
     order: str = "bgr"

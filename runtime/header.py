@@ -219,7 +219,7 @@ def _read_preprocess(row: dict[str, Any]) -> Preprocess:
         mean=_triple(get("mean"), "preprocess.mean"),
         std=std,
         size=_size(get("size"), "preprocess.size"),
-        fit=check.choice(get("fit"), "preprocess.fit", ("letterbox", "short_side")),
+        fit=check.choice(get("fit"), "preprocess.fit", ("letterbox", "short_side", "stretch")),
         pad=check.number(get("pad"), "preprocess.pad"),
         divisor=check.integer(get("divisor"), "preprocess.divisor", 1, SIDE_LIMIT),
     )

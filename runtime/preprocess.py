@@ -72,6 +72,7 @@ def fitted(shape: Size, spec: Preprocess, size: Size | None = None) -> Size:
     letterbox: the largest that fits inside `size`, or inside `spec.size` where `size` is None, rounded down (the rule
     of the YOLOX authors). short_side: the longer side at most the larger number of `spec.size` and the shorter side at
     most the smaller one, whatever the orientation, rounded to nearest (mmdet's rule); with `size` also inside that.
+    stretch: `size` itself, or `spec.size`.
     """
     found: Size = kernels().fitted(shape, spec, size)
     return found

@@ -20,8 +20,10 @@ PreprocessRule rule_of(const py::object& record) {
     rule.mean = py::cast<std::array<double, 3>>(record.attr("mean"));
     rule.std = py::cast<std::array<double, 3>>(record.attr("std"));
     rule.size = size_of(py::cast<Pair>(record.attr("size")));
-    rule.fit = py::cast<std::string>(record.attr("fit")) == "letterbox" ? PreprocessRule::Fit::letterbox
-                                                                         : PreprocessRule::Fit::short_side;
+    const auto fit = py::cast<std::string>(record.attr("fit"));
+    rule.fit = fit == "letterbox" ? PreprocessRule::Fit::letterbox
+               : fit == "stretch" ? PreprocessRule::Fit::stretch
+                                  : PreprocessRule::Fit::short_side;
     rule.pad = py::cast<double>(record.attr("pad"));
     rule.divisor = py::cast<std::int64_t>(record.attr("divisor"));
     return rule;

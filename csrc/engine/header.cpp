@@ -132,8 +132,7 @@ PreprocessRule read_preprocess(const Field& field) {
     rule.std = read_triple(field["std"]);
     if (!(*std::min_element(rule.std.begin(), rule.std.end()) > 0.0)) field["std"].wrong("positive numbers");
     rule.size = read_size(field["size"]);
-    const bool short_side = field["fit"].choice({"letterbox", "short_side"}) == 1;
-    rule.fit = short_side ? PreprocessRule::Fit::short_side : PreprocessRule::Fit::letterbox;
+    rule.fit = static_cast<PreprocessRule::Fit>(field["fit"].choice({"letterbox", "short_side", "stretch"}));
     rule.pad = field["pad"].number();
     rule.divisor = field["divisor"].integer(1, kSideLimit);
     return rule;

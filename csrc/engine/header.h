@@ -25,7 +25,7 @@ struct Size {
 
 // How an image becomes a network input; see `Preprocess` of graphdet/records.py.
 struct PreprocessRule {
-    enum class Fit : std::uint8_t { letterbox, short_side };
+    enum class Fit : std::uint8_t { letterbox, short_side, stretch };
 
     bool rgb = false;
     std::array<double, 3> mean = {};

@@ -78,6 +78,7 @@ Status picture_of(const ImageView& image, std::size_t number, Picture& picture) 
 }
 
 Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<Size>& fixed) {
+    if (rule.fit == PreprocessRule::Fit::stretch) return fixed ? *fixed : rule.size;
     const double scale = scale_of(shape, rule, fixed);
     const double rounding = rule.fit == PreprocessRule::Fit::letterbox ? 0.0 : 0.5;
     const auto side = [&](std::int64_t length) {

@@ -23,7 +23,8 @@ Status picture_of(const ImageView& image, std::size_t number, Picture& picture);
 
 // The size to which an image of `shape` is scaled, at least 1 x 1: letterbox, the largest inside `fixed`, or inside the
 // rule's own size, rounded down (the rule of the YOLOX authors); short_side, the longer side at most the larger number
-// of the rule's size and the shorter side at most the smaller one, rounded to nearest (mmdet's rule), and inside `fixed`.
+// of the rule's size and the shorter side at most the smaller one, rounded to nearest (mmdet's rule), and inside `fixed`;
+// stretch, `fixed` or the rule's size itself.
 [[nodiscard]] Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<Size>& fixed);
 
 // Where the images of a batch go: targets, the canvas that holds them all, and the graph inputs `size` f32[N 2] and

@@ -33,13 +33,14 @@ def conv(
     stride: int = 1,
     groups: int = 1,
     dilation: int = 1,
+    padding: int | None = None,
     bias: bool = True,
     trainable: bool = True,
     gain: float = 1.0,
     deviation: float = 0.0,
     bias_value: float = 0.0,
 ) -> Value:
-    """A convolution with "same" padding; parameters `name.weight`, `name.bias`.
+    """A convolution, with "same" padding if no other; parameters `name.weight`, `name.bias`.
 
     gain: of the He initialisation · deviation: standard deviation of the initial weights instead. Raises BadAttribute
     if x's channels are not a number.
@@ -53,9 +54,8 @@ def conv(
     with scope(name):
         weight = parameter("weight", out, channels // groups, size, size, trainable=trainable, **init)  # type: ignore[arg-type]
         shift = parameter("bias", out, init="constant", value=bias_value, trainable=trainable) if bias else None
-    return ops.conv2d(
-        x, weight, shift, stride=stride, padding=dilation * (size - 1) // 2, dilation=dilation, groups=groups
-    )
+    same = dilation * (size - 1) // 2 if padding is None else padding
+    return ops.conv2d(x, weight, shift, stride=stride, padding=same, dilation=dilation, groups=groups)
 
 
 def conv_transpose(name: str, x: Value, out: int, *, size: int, stride: int, padding: int = 0) -> Value:

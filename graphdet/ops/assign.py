@@ -30,14 +30,15 @@ def match_iou(
     negative: float,
     classes: Positive,
     claim: float = 0.0,
+    ties: bool = True,
 ) -> tuple[Value, Value, Value, Value]:
     """Assignment of anchors by IoU (Ren et al. 2015, sec. 3.1.2): labels, matched boxes, positive mask, object numbers.
 
     Anchors are those of all images, or of each its own. One takes the object of largest IoU if that is at least
     `positive`; below `negative` it is background (label = classes); in between, and outside the image, it is ignored
     (label -1). Every object also claims the anchors of its own largest IoU, if that is at least `claim` (above 1, none
-    does); a later object wins. Anchors that are not positive are matched to themselves, so that their codes are zero,
-    and have object number 0.
+    does; without `ties` only the first of them); a later object wins. Anchors that are not positive are matched to
+    themselves, so that their codes are zero, and have object number 0.
     """
     ...
 
@@ -53,7 +54,7 @@ def np_iou(a: Any, b: Any) -> Any:
 @match_iou.reference
 def _(
     anchors: Any, inside: Any, boxes: Any, labels: Any, count: Any,
-    *, positive: float, negative: float, classes: int, claim: float,
+    *, positive: float, negative: float, classes: int, claim: float, ties: bool,
 ) -> Any:  # fmt: skip
     n, a = inside.shape
     anchors = np.broadcast_to(anchors, (n, a, 4))
@@ -71,7 +72,8 @@ def _(
         owner = np.where(top >= positive, overlap.argmax(1), owner)
         for j in range(count[i]):
             if overlap[:, j].max(initial=-1) >= claim:
-                owner[inside[i] & (overlap[:, j] == overlap[:, j].max())] = j
+                first = np.arange(a) == overlap[:, j].argmax()
+                owner[inside[i] & ((overlap[:, j] == overlap[:, j].max()) if ties else first)] = j
         mask[i] = owner >= 0
         out_labels[i][mask[i]] = labels[i][owner[mask[i]]]
         out_boxes[i][mask[i]] = boxes[i][owner[mask[i]]]
@@ -92,6 +94,7 @@ def _(
     negative: float,
     classes: int,
     claim: float,
+    ties: bool,
 ) -> Any:
     with t.no_grad():
         n, a = inside.shape
@@ -105,7 +108,10 @@ def _(
         top, owner = overlap.max(2)
         owner = t.where(top >= positive, owner, -1)
         peak = overlap.amax(1, keepdim=True)
-        claims = (overlap == peak) & (peak >= claim) & inside[:, :, None]
+        highest = overlap == peak
+        if not ties:
+            highest = t.zeros_like(highest).scatter(1, overlap.argmax(1, keepdim=True), True)
+        claims = highest & (peak >= claim) & inside[:, :, None]
         claimed = t.where(claims, t.arange(boxes.shape[1], device=boxes.device), -1).amax(2)
         owner = t.where(claimed >= 0, claimed, owner)
         mask = owner >= 0
@@ -138,6 +144,8 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 40), inside, *random_truth(rng, 2, 0, 3, (0, 0))), settings
     yield (random_boxes(rng, 2, 40), inside, *random_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 2.0}
     yield (random_boxes(rng, 40), inside, *random_truth(rng, 2, 4, 3, (4, 2))), {**settings, "claim": 0.3}
+    same = np.repeat(random_boxes(rng, 20), 2, 0)
+    yield (same, inside, *random_truth(rng, 2, 4, 3, (4, 2))), {**settings, "ties": False}
 
 
 @op("boxes<xyxy,net>[A 4], f[N 2] -> b[N A]", TRAIN)

@@ -224,3 +224,80 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
         yield (points, inside, *random_truth(rng, 2, 4, 3, counts)), {"classes": 3, "scale": 2.0}
     yield (points, inside, *random_truth(rng, 2, 4, 3, (4, 1))), {"classes": 3, "candidates": 2, "scale": 4.0}
     yield (points, inside, *random_truth(rng, 2, 0, 3, (0, 0))), {"classes": 3}
+
+
+@op(f"points<net>[A 4], boxes<xyxy,net>[A 4], {TRUTH} -> {_FOUND}", TRAIN, FP32)
+def match_grid(
+    points: Value, anchors: Value, boxes: Value, labels: Value, count: Value,
+    *, classes: Positive, positive: float = 0.5, negative: float = 0.5,
+) -> tuple[Value, Value, Value]:  # fmt: skip
+    """Assignment of the anchors of the cell that holds an object's centre (Redmon and Farhadi 2018, YOLOv3, sec. 2.1).
+
+    Labels, matched boxes, positive mask. points: the first corner of each anchor's cell, and its stride. An anchor of a
+    cell that holds any object's centre takes the object of largest IoU if that exceeds `positive`; every object also
+    claims those of them with its own largest IoU (a later object wins). Others are background up to an IoU of
+    `negative`, else ignored, and matched to themselves.
+    """
+    ...
+
+
+@match_grid.reference
+def _(
+    points: Any, anchors: Any, boxes: Any, labels: Any, count: Any, *, classes: int, positive: float, negative: float
+) -> Any:
+    n, a = len(boxes), len(points)
+    out_labels, out_boxes = np.full((n, a), classes, np.int64), np.broadcast_to(anchors, (n, a, 4)).copy()
+    mask = np.zeros((n, a), bool)
+    for i in range(n):
+        truth = boxes[i, : count[i]]
+        if not len(truth) or not a:
+            continue
+        cells = np.floor((truth[:, :2] + truth[:, 2:]) / 2 / points[:, None, 2:])
+        busy = (np.floor(points[:, None, :2] / points[:, None, 2:]) == cells).all(-1).any(1)
+        overlap = np_iou(anchors, truth)
+        out_labels[i][overlap.max(1) > negative] = -1
+        overlap = np.where(busy[:, None], overlap, -1)
+        owner = np.where(overlap.max(1) > positive, overlap.argmax(1), -1)
+        for j in range(len(truth)):
+            if overlap[:, j].max() > 0:
+                owner[overlap[:, j] == overlap[:, j].max()] = j
+        mask[i] = owner >= 0
+        out_labels[i][mask[i]], out_boxes[i][mask[i]] = labels[i][owner[mask[i]]], truth[owner[mask[i]]]
+    return out_labels, out_boxes, mask
+
+
+@match_grid.torch
+def _(
+    t: Any, points: Any, anchors: Any, boxes: Any, labels: Any, count: Any,
+    *, classes: int, positive: float, negative: float,
+) -> Any:  # fmt: skip
+    n, g = labels.shape
+    a = len(points)
+    with t.no_grad():
+        if not g or not a:
+            mask = t.zeros((n, a), dtype=t.bool, device=boxes.device)
+            return labels.new_full((n, a), classes), anchors.expand(n, a, 4), mask
+        places = t.arange(g, device=boxes.device)
+        real = (places < count[:, None])[:, None]
+        stride = points[None, :, None, 2:]
+        cells = ((boxes[..., :2] + boxes[..., 2:]) / 2)[:, None] / stride
+        busy = ((points[None, :, None, :2] / stride).floor() == cells.floor()).all(-1) & real
+        overlap = torch_iou(t, anchors[None], boxes).masked_fill(~real, -1.0)
+        others = t.where(overlap.amax(2) > negative, -1, classes)
+        overlap = overlap.masked_fill(~busy.any(2, keepdim=True), -1.0)
+        top, owner = overlap.max(2)
+        peak = overlap.amax(1, keepdim=True)
+        claimed = t.where((overlap == peak) & (peak > 0), places, -1).amax(2)
+        owner = t.where(claimed >= 0, claimed, t.where(top > positive, owner, -1))
+        return _assigned(t, owner.clamp(min=0), owner >= 0, anchors, boxes, labels, others)
+
+
+@match_grid.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    cells = np.repeat(_grid(((8, 8), (4, 16))), 2, 0)
+    corner = np.concatenate([cells[:, :2] - cells[:, 2:] / 2, cells[:, 2:]], -1)
+    half = np.tile(np.asarray([[6, 9], [14, 10]], np.float32), (len(cells) // 2, 1))
+    anchors = np.concatenate([cells[:, :2] - half, cells[:, :2] + half], -1)
+    for counts in ((4, 2), (0, 3)):
+        yield (corner, anchors, *random_truth(rng, 2, 4, 3, counts)), {"classes": 3, "positive": 0.3, "negative": 0.3}
+    yield (corner, anchors, *random_truth(rng, 2, 0, 3, (0, 0))), {"classes": 3}

@@ -223,40 +223,52 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
 
 
 @op("f[N C H W] -> f[N C (H+2*padding-size)//stride+1 (W+2*padding-size)//stride+1]")
-def max_pool(x: Value, *, size: Positive, stride: Positive = 1, padding: Natural = 0) -> Value:
-    """Maximum over size x size windows; the border is padded with minus infinity."""
+def max_pool(x: Value, *, size: Positive, stride: Positive = 1, padding: Natural = 0, partial: bool = False) -> Value:
+    """Maximum over size x size windows; the border is padded with minus infinity.
+
+    partial: a last window that begins inside the map counts although it ends outside; then `size` is at most `stride`.
+    """
     ...
 
 
-@max_pool.reference
-def _(x: Any, *, size: int, stride: int, padding: int) -> Any:
-    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)), constant_values=-np.inf)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))
-    return windows[:, :, ::stride, ::stride].max((-2, -1))
-
-
-max_pool.torch(lambda t, x, *, size, stride, padding: t.nn.functional.max_pool2d(x, size, stride, padding))
-max_pool.onnx(
-    lambda e, x, *, size, stride, padding: e.MaxPool(
-        x, kernel_shape=(size,) * 2, strides=(stride,) * 2, pads=(padding,) * 4
-    )
-)
-
-
 @max_pool.infer
-def _(x: Type, *, size: int, stride: int, padding: int) -> Type:
+def _(x: Type, *, size: int, stride: int, padding: int, partial: bool) -> Type:
     if 2 * padding > size:
         raise BadAttribute(
             f"max_pool: padding {padding} is more than half of the window {size}: some windows would be empty"
         )
+    if partial and (size > stride or padding):
+        raise BadAttribute("max_pool: partial windows overlap no others and have no padding", about="partial")
+    rest = stride - 1 if partial else 0
     n, c, h, w = x.dims
-    return x.with_dims((n, c, (h + 2 * padding - size) // stride + 1, (w + 2 * padding - size) // stride + 1))
+    return x.with_dims(
+        (n, c, (h + 2 * padding - size + rest) // stride + 1, (w + 2 * padding - size + rest) // stride + 1)
+    )
+
+
+@max_pool.reference
+def _(x: Any, *, size: int, stride: int, padding: int, partial: bool) -> Any:
+    more = [padding + (-(side - size) % stride if partial else 0) for side in x.shape[2:]]
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, more[0]), (padding, more[1])), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (2, 3))
+    return windows[:, :, ::stride, ::stride].max((-2, -1))
+
+
+@max_pool.torch
+def _(t: Any, x: Any, *, size: int, stride: int, padding: int, partial: bool) -> Any:
+    return t.nn.functional.max_pool2d(x, size, stride, padding, ceil_mode=partial)
+
+
+@max_pool.onnx
+def _(e: Any, x: Any, *, size: int, stride: int, padding: int, partial: bool) -> Any:
+    return e.MaxPool(x, kernel_shape=(size,) * 2, strides=(stride,) * 2, pads=(padding,) * 4, ceil_mode=int(partial))
 
 
 @max_pool.examples
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((2, 3, 8, 9),), {"size": 3, "stride": 2, "padding": 1}
     yield ((1, 2, 6, 6),), {"size": 5, "padding": 2}
+    yield ((1, 2, 7, 8),), {"size": 2, "stride": 2, "partial": True}
 
 
 @op("f[N C H W] -> f[N C H*scale W*scale]")

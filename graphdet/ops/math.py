@@ -193,6 +193,24 @@ log = _unary(
 log.examples(
     lambda rng: iter([((rng.random((2, 3), dtype=np.float32) + 0.1,), {}), ((np.ones((0, 3), np.float32),), {})])
 )
+sqrt = _unary("sqrt", "f[*S] -> f[*S]", np.sqrt, lambda t, x: t.sqrt(x), lambda e, x: e.Sqrt(x), "The square root.")
+sqrt.examples(lambda rng: iter([((rng.random((2, 3), dtype=np.float32) + 0.1,), {}), (((0, 3),), {})]))
+relu6 = _unary(
+    "relu6",
+    "f[*S] -> f[*S]",
+    lambda x: np.clip(x, 0, 6),
+    lambda t, x: t.nn.functional.relu6(x),
+    lambda e, x: e.Clip(x, e.constant(np.float32(0)), e.constant(np.float32(6))),
+    "min(max(x, 0), 6) (Howard et al. 2017, MobileNets).",
+)
+leaky_relu = _unary(
+    "leaky_relu",
+    "f[*S] -> f[*S]",
+    lambda x: np.where(x > 0, x, x * np.float32(0.1)),
+    lambda t, x: t.nn.functional.leaky_relu(x, 0.1),
+    lambda e, x: e.LeakyRelu(x, alpha=0.1),
+    "x where positive, x / 10 elsewhere (the activation of Darknet).",
+)
 absolute = _unary("absolute", "f[*S] -> f[*S]", np.abs, lambda t, x: t.abs(x), lambda e, x: e.Abs(x), "|x|.")
 square = _unary("square", "f[*S] -> f[*S]", np.square, lambda t, x: x * x, lambda e, x: e.Mul(x, x), "x * x.")
 

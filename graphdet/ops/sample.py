@@ -69,6 +69,36 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (kinds > 5, kinds > 1, np.float32(3)), {"limit": 8, "share": 0.5}
 
 
+@op("f[N A], b[N A], b[N A] -> b[N A]", TRAIN)
+def hardest(loss: Value, positive: Value, negative: Value, *, ratio: Positive = 3) -> Value:
+    """The negatives of largest loss in each image, `ratio` for each positive (Liu et al. 2016, SSD, sec. 2.2)."""
+    ...
+
+
+@hardest.reference
+def _(loss: Any, positive: Any, negative: Any, *, ratio: int) -> Any:
+    order = np.argsort(np.where(negative, -loss, np.inf), 1, kind="stable")
+    chosen = np.zeros_like(negative)
+    for i, row in enumerate(order):
+        chosen[i, row[: ratio * positive[i].sum()]] = True
+    return chosen & negative
+
+
+@hardest.torch
+def _(t: Any, loss: Any, positive: Any, negative: Any, *, ratio: int) -> Any:
+    with t.no_grad():
+        order = t.where(negative, -loss, t.inf).argsort(dim=1, stable=True)
+        first = t.arange(loss.shape[1], device=loss.device) < ratio * positive.sum(1, keepdim=True)
+        return t.zeros_like(negative).scatter(1, order, first) & negative
+
+
+@hardest.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    kinds = rng.integers(0, 5, (2, 40))
+    yield ((2, 40), kinds == 0, kinds > 1), {"ratio": 3}
+    yield ((2, 40), kinds > 5, kinds > 1), {}
+
+
 @op("b[N A], b[N A] -> i64[N min(k,A)], b[N min(k,A)]", TRAIN)
 def pick_rows(mask: Value, first: Value, *, k: Positive) -> tuple[Value, Value]:
     """Places of k true entries of each row of `mask`, and which of them exist; the others hold place 0.

@@ -160,6 +160,7 @@ def test_batches_equal_python(programs: Path, scenes: list[Path], batch: int | s
             "std": (58.0, 57.0, 57.4),
         },
         {"fit": "letterbox", "size": (40, 72), "pad": 114.0, "divisor": 8},
+        {"fit": "stretch", "size": (40, 72)},
     ],
 )
 def test_preprocessing_rules_equal_python(

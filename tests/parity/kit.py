@@ -127,6 +127,7 @@ def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
         "geometry": np.tile(np.asarray([1, 1, 0, 0], np.float32), (n, 1)),
         "proposals.boxes": proposals(case),
         "proposals.count": np.full(n, PROPOSALS),
+        **{k.replace("score_thr", "score_threshold"): np.asarray(v, np.float32) for k, v in case["overrides"].items()},
         "truth.boxes": boxes,
         "truth.labels": labels,
         "truth.count": count,

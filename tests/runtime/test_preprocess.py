@@ -126,7 +126,7 @@ def test_short_side(shape: tuple[int, int], size: tuple[int, int] | None, expect
 @given(
     st.tuples(st.integers(1, 6000), st.integers(1, 6000)),
     st.tuples(st.integers(1, 2000), st.integers(1, 2000)),
-    st.sampled_from(["letterbox", "short_side"]),
+    st.sampled_from(["letterbox", "short_side", "stretch"]),
 )
 def test_fitted_stays_inside_the_canvas(shape: tuple[int, int], size: tuple[int, int], fit: str) -> None:
     height, width = fitted(shape, Preprocess(size=(800, 1333), fit=fit), size)
@@ -137,6 +137,13 @@ def test_fitted_stays_inside_the_canvas(shape: tuple[int, int], size: tuple[int,
 def test_geometry_of_short_side_maps_image_corners_to_the_unpadded_size() -> None:
     out = prepare([noise(333, 500)], SHORT)
     assert np.allclose(out.geometry[0, :2] * (500, 333), out.size[0, ::-1])
+
+
+def test_stretch_fills_the_canvas() -> None:
+    out = prepare([noise(333, 500), noise(60, 20)], Preprocess(size=(300, 280), fit="stretch", divisor=1))
+    assert out.pixels.shape == (2, 3, 300, 280)
+    assert out.size.tolist() == [[300, 280]] * 2
+    assert np.allclose(out.geometry[:, :2], [[280 / 500, 300 / 333], [280 / 20, 300 / 60]])
 
 
 def test_geometry_of_letterbox_is_one_scale_for_both_axes() -> None:

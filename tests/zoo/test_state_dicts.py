@@ -21,6 +21,8 @@ FAMILIES = {
     "ATSS": "atss/",
     "FCOS": "fcos/",
     "GFL": "gfl/",
+    "SingleStageDetector": "ssd/",
+    "YOLOV3": "yolo/",
     "RetinaNet": "retinanet/",
     "YOLOX": "yolox/",
     "RPN": "rpn/",
@@ -36,6 +38,7 @@ SAME_NETWORK = {  # configurations that differ from a variant's own in training 
     "_fpn_20e": "_fpn_1x",
     "_fpn_90k": "_fpn_1x",
     "_fpn_fp16_1x": "_fpn_1x",
+    "_fp16_mstrain-608_273e": "_mstrain-608_273e",
     "_fpn_iou_1x": "_fpn_1x",
     "_fpn_giou_1x": "_fpn_1x",
     "_fpn_ciou_1x": "_fpn_1x",
@@ -101,7 +104,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 151
+    assert len(found) == 160
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

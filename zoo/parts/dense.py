@@ -43,6 +43,7 @@ def detect(
     boxes: Sequence[Value],
     quality: Sequence[Value] = (),
     *,
+    score: float = 0.05,
     iou: float = 0.6,
     keep: int = 100,
 ) -> Found:
@@ -51,7 +52,7 @@ def detect(
     scores f32[N A C] and boxes f32[N A 4] a level · quality: scores f32[N A] a level that multiply those of the chosen
     entries, after the threshold.
     """
-    threshold = setting("score_threshold", 0.05)
+    threshold = setting("score_threshold", score)
     found = []
     for i, (level, places) in enumerate(zip(scores, boxes, strict=True)):
         top, label, row = ops.select_top(level, threshold, k=1000)
