@@ -10,6 +10,7 @@ from graphdet.blocks.rows import rows, sums_by_level, to_cells
 from graphdet.ir import Detector, Image, Value, detector, scope, share, tap, within
 from graphdet.zoo.necks.fpn import fpn_from_top
 from graphdet.zoo.parts import dense
+from graphdet.zoo.parts.overlap import giou_loss
 from graphdet.zoo.parts.rows import rows as table
 
 STDS = (0.1, 0.1, 0.2, 0.2)  # of box offsets
@@ -44,7 +45,7 @@ def atss(image: Image, *, body: Callable[[Value], list[Value]], num_classes: int
     wanted = ops.centreness(ops.encode_distances(place, matched)) * weight
     classified = ops.focal_loss(rows(logits, num_classes), target)
     mass = ops.maximum(ops.mean_over_processes(ops.total(wanted)), 1.0)
-    missed = dense.giou_loss(ops.concat(*boxes, axis=1), matched) * wanted / mass
+    missed = giou_loss(ops.concat(*boxes, axis=1), matched) * wanted / mass
     centred = ops.bce(rows(central, 1)[..., 0], wanted) * weight
     return Detector(
         detections=dense.detect(image, scores, boxes, quality),

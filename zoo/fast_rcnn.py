@@ -26,5 +26,5 @@ def fast_rcnn(
     boxes, count = rcnn.given(image, most)
     with scope("roi_head"), scope("bbox_head"):
         head = share(rcnn.box_head(levels[:4], num_classes))
-        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, rcnn.offsets())
+        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, rcnn.L1)
     return Detector(detections=found, losses=losses)

@@ -10,8 +10,15 @@ from graphdet.zoo.backbones.resnet import ResNet
 from graphdet.zoo.classes import COCO
 from graphdet.zoo.necks.fpn import fpn_pooled
 from graphdet.zoo.parts import rcnn
+from graphdet.zoo.parts.overlap import bounded_iou, ciou_loss, giou_loss, log_iou
 from graphdet.zoo.parts.rows import BGR, rows
 from graphdet.zoo.parts.rpn import rpn
+
+
+def named(what: str) -> tuple[str, str]:
+    """The names of a variant, here and in the reference."""
+    return f"faster_rcnn_{{}}_{what}", f"faster_rcnn/faster_rcnn_{{}}_fpn_{what}_1x_coco.py"
+
 
 VARIANTS = {  # box AP on COCO val2017 as the reference reports it, for its 1x schedule where there is one
     **rows(
@@ -20,6 +27,12 @@ VARIANTS = {  # box AP on COCO val2017 as the reference reports it, for its 1x s
         {"r50": 37.4, "r50_caffe": 37.8, "r101": 39.4, "r101_caffe": 39.8, "x101_32x4d": 41.2, "x101_64x4d": 42.1},
     ),
     **rows("faster_rcnn_{}", "faster_rcnn/faster_rcnn_{}_fpn_mstrain_3x_coco.py", {"x101_32x8d": 42.4}),
+    **rows(*named("iou"), {"r50": 37.9}, regression=rcnn.overlaps(log_iou, 10.0)),
+    **rows(*named("giou"), {"r50": 37.6}, regression=rcnn.overlaps(giou_loss, 10.0)),
+    **rows(*named("ciou"), {"r50": None}, regression=rcnn.overlaps(ciou_loss, 12.0)),
+    **rows(*named("bounded_iou"), {"r50": 37.4}, regression=rcnn.overlaps(bounded_iou, 10.0)),
+    **rows(*named("ohem"), {"r50": None}, draw=rcnn.hardest),
+    **rows(*named("soft_nms"), {"r50": None}, suppress=rcnn.softly),
 }
 C4 = row(
     BGR,
@@ -40,16 +53,26 @@ SCALES = (2, 4, 8, 16, 32)  # of anchors on a single map, in strides of 16
 
 @detector(VARIANTS)
 def faster_rcnn(
-    image: Image, *, body: Callable[[Value], list[Value]], num_classes: int = 80, width: int = 256
+    image: Image,
+    *,
+    body: Callable[[Value], list[Value]],
+    num_classes: int = 80,
+    width: int = 256,
+    regression: rcnn.Regression = rcnn.L1,
+    draw: rcnn.Draw = rcnn.at_random,
+    suppress: rcnn.Suppress = rcnn.greedily,
 ) -> Detector:
-    """Propose up to 1000 boxes an image, then classify and move each by what its bins of P2 .. P5 hold."""
+    """Propose up to 1000 boxes an image, then classify and move each by what its bins of P2 .. P5 hold.
+
+    regression: what the offsets learn from · draw: which proposals learn · suppress: which detections stay.
+    """
     features = within("backbone", body, image.pixels)  # c2 .. c5
     levels = within("neck", fpn_pooled, features, width)  # P2 .. P6
     first = rpn(levels, width)
     boxes, _, _, count = first.proposals(image.size)
     with scope("roi_head"), scope("bbox_head"):
         head = share(rcnn.box_head(levels[:4], num_classes))
-        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, rcnn.offsets())
+        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, regression, draw, suppress)
     return Detector(detections=found, losses={**first.losses(image, first.cells_inside(image)), **losses})
 
 
@@ -68,7 +91,7 @@ def faster_rcnn_c4(image: Image, *, body: ResNet, num_classes: int = 80) -> Dete
             return rcnn.predict(ops.total(x, axes=(2, 3)) / 49.0, num_classes)
 
     with scope("roi_head"):
-        found, losses = rcnn.second_stage(image, share(head), boxes, count, num_classes, rcnn.offsets())
+        found, losses = rcnn.second_stage(image, share(head), boxes, count, num_classes, rcnn.L1)
     return Detector(detections=found, losses={**first.losses(image, first.cells_inside(image)), **losses})
 
 
@@ -80,5 +103,5 @@ def faster_rcnn_dc5(image: Image, *, body: ResNet, num_classes: int = 80) -> Det
     boxes, _, _, count = first.proposals(image.size, consider=(12000, 6000), keep=(2000, 1000))
     with scope("roi_head"), scope("bbox_head"):
         head = share(rcnn.box_head([c5], num_classes))
-        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, rcnn.offsets())
+        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, rcnn.L1)
     return Detector(detections=found, losses={**first.losses(image, first.anchors_inside(image)), **losses})

@@ -12,6 +12,7 @@ from graphdet.ir import Detector, Image, Value, detector, scope, share, tap, wit
 from graphdet.records import Preprocess
 from graphdet.zoo.necks.fpn import fpn_from_top
 from graphdet.zoo.parts import dense
+from graphdet.zoo.parts.overlap import giou_loss, log_iou
 from graphdet.zoo.parts.rows import rows as table
 
 Head = Callable[..., tuple[Value, Value, Value]]
@@ -44,11 +45,6 @@ def exponential(raw: Value, stride: int) -> Value:
     return ops.exp(raw)
 
 
-def log_iou(boxes: Value, target: Value) -> Value:
-    """-log IoU (Yu et al. 2016, UnitBox)."""
-    return 0.0 - ops.log(ops.maximum(ops.iou(boxes, target), 1e-6))
-
-
 BGR = Preprocess("bgr", (102.9801, 115.9465, 122.7717), (1.0, 1.0, 1.0), (800, 1333), "short_side")
 NAME, UPSTREAM = "fcos_{}", "fcos/fcos_{}_fpn_gn-head_1x_coco.py"
 CENTER = "fcos/fcos_center_{}_fpn_gn-head_1x_coco.py"
@@ -56,7 +52,7 @@ IMPROVED = "fcos/fcos_center-normbbox-centeronreg-giou_{}_fpn_gn-head_1x_coco.py
 IMPROVEMENTS: dict[str, Any] = {
     "head": improved_head,
     "distances": in_strides,
-    "box_loss": dense.giou_loss,
+    "box_loss": giou_loss,
     "radius": 1.5,
     "iou": 0.6,
 }

@@ -10,6 +10,7 @@ from graphdet.blocks.rows import rows, sums_by_level, to_cells
 from graphdet.ir import Detector, Image, Value, detector, parameter, scope, share, tap, within
 from graphdet.zoo.necks.fpn import fpn_from_top
 from graphdet.zoo.parts import dense
+from graphdet.zoo.parts.overlap import giou_loss
 from graphdet.zoo.parts.rows import rows as table
 
 BINS = 17  # a side is 0, 1, ..., 16 strides away
@@ -50,7 +51,7 @@ def gfl(image: Image, *, body: Callable[[Value], list[Value]], num_classes: int 
     scored = ops.total(scored, axes=(-1,)) * ops.cast(inside, to="f32")
     weight = ops.stop_gradient(ops.best(said)) * learns
     mass = ops.maximum(ops.mean_over_processes(ops.total(weight)), 1.0)
-    missed = dense.giou_loss(found, matched)
+    missed = giou_loss(found, matched)
     spilt = ops.soft_cross_entropy(ops.concat(*spread, axis=1), two_hot(place, matched, steps))  # eq. 6
     return Detector(
         detections=dense.detect(image, scores, boxes),

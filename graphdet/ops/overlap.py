@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,3 +84,57 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 2, 5), random_boxes(rng, 2, 3)), {}
     yield (random_boxes(rng, 2, 5), random_boxes(rng, 2, 3)), {"generalised": True}
     yield (random_boxes(rng, 1, 2), np.zeros((1, 1, 4), np.float32)), {"generalised": True}
+
+
+_PAIR = "boxes<xyxy,F>[*S 4], boxes<xyxy,F>[*S 4] -> f[*S]"
+
+
+@op(_PAIR, FP32)
+def distance_iou(a: Value, b: Value, *, eps: float = 1e-6) -> Value:
+    """IoU of corresponding boxes, less their distance (Zheng et al. 2020, arXiv:1911.08287, eq. 7).
+
+    The distance is that of the centres, squared, over the squared diagonal of the box around both. `eps` is added to
+    union and diagonal.
+    """
+    ...
+
+
+def _distance(lib: Any, a: Any, b: Any, eps: float) -> Any:
+    inside = _area(lib, lib.maximum(a[..., :2], b[..., :2]), lib.minimum(a[..., 2:], b[..., 2:]))
+    union = _area(lib, a[..., :2], a[..., 2:]) + _area(lib, b[..., :2], b[..., 2:]) - inside
+    hull = lib.maximum(a[..., 2:], b[..., 2:]) - lib.minimum(a[..., :2], b[..., :2])
+    apart = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
+    return inside / (union + eps) - (apart * apart).sum(-1) / ((hull * hull).sum(-1) + eps)
+
+
+distance_iou.reference(lambda a, b, *, eps: _distance(np, a, b, eps).astype(a.dtype))
+distance_iou.torch(lambda t, a, b, *, eps: _distance(t, a, b, eps))
+distance_iou.no("onnx", "only losses need it")
+
+
+@op(_PAIR, FP32)
+def aspect_gap(a: Value, b: Value, *, eps: float = 1e-6) -> Value:
+    """How much the shapes of corresponding boxes differ, 0..1 (Zheng et al. 2020, arXiv:1911.08287, eq. 9).
+
+    4 / pi^2 (atan(w_b / h_b) - atan(w_a / h_a))^2, with `eps` added to the heights.
+    """
+    ...
+
+
+def _gap(lib: Any, a: Any, b: Any, eps: float) -> Any:
+    lean = [lib.arctan((x[..., 2] - x[..., 0]) / (x[..., 3] - x[..., 1] + eps)) for x in (a, b)]
+    return 4 / math.pi**2 * (lean[1] - lean[0]) ** 2
+
+
+aspect_gap.reference(lambda a, b, *, eps: _gap(np, a, b, eps).astype(a.dtype))
+aspect_gap.torch(lambda t, a, b, *, eps: _gap(t, a, b, eps))
+aspect_gap.no("onnx", "only losses need it")
+
+
+@distance_iou.examples
+@aspect_gap.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    boxes = random_boxes(rng, 2, 6)
+    yield (boxes, random_boxes(rng, 2, 6)), {}
+    yield (boxes, boxes + rng.uniform(-0.4, 0.4, (2, 6, 4)).astype(np.float32)), {}
+    yield (random_boxes(rng, 0), random_boxes(rng, 0)), {}

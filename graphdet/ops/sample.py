@@ -36,8 +36,13 @@ def _order(index: Any, seed: Any) -> Any:
 def _(positive: Any, negative: Any, seed: Any, *, limit: int, share: float) -> Any:
     n, a = positive.shape
     order = np.argsort(_order(np.arange(n * a).reshape(n, a), int(seed)), 1, kind="stable")
-    chosen = np.zeros((n, a), bool)
-    for i in range(n):
+    return _take(positive, negative, order, limit, share)
+
+
+def _take(positive: Any, negative: Any, order: Any, limit: int, share: float) -> Any:
+    """The first positives of each image in this order, up to their share, then the first negatives."""
+    chosen = np.zeros_like(positive)
+    for i in range(len(chosen)):
         wanted = order[i][positive[i][order[i]]][: int(limit * share)]
         rest = order[i][negative[i][order[i]]][: limit - len(wanted)]
         chosen[i, wanted] = chosen[i, rest] = True
@@ -50,9 +55,13 @@ def _(t: Any, positive: Any, negative: Any, seed: Any, *, limit: int, share: flo
         n, a = positive.shape
         places = t.arange(n * a, device=positive.device).reshape(n, a)
         order = _order(places, t.as_tensor(seed, device=positive.device).long()).argsort(dim=1, stable=True)
-        wanted = _first(positive.gather(1, order), int(limit * share))
-        rest = _first(negative.gather(1, order), limit - wanted.sum(1, keepdim=True))
-        return t.zeros_like(positive).scatter(1, order, wanted | rest)
+        return _torch_take(t, positive, negative, order, limit, share)
+
+
+def _torch_take(t: Any, positive: Any, negative: Any, order: Any, limit: int, share: float) -> Any:
+    wanted = _first(positive.gather(1, order), int(limit * share))
+    rest = _first(negative.gather(1, order), limit - wanted.sum(1, keepdim=True))
+    return t.zeros_like(positive).scatter(1, order, wanted | rest)
 
 
 def _first(mask: Any, count: Any) -> Any:
@@ -97,6 +106,30 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     kinds = rng.integers(0, 5, (2, 40))
     yield ((2, 40), kinds == 0, kinds > 1), {"ratio": 3}
     yield ((2, 40), kinds > 5, kinds > 1), {}
+
+
+@op("b[N A], b[N A], f[N A] -> b[N A]", TRAIN)
+def sample_hardest(positive: Value, negative: Value, loss: Value, *, limit: Positive, share: float) -> Value:
+    """`sample_mask` that takes the candidates of the largest loss (Shrivastava et al. 2016, online hard examples)."""
+    ...
+
+
+@sample_hardest.reference
+def _(positive: Any, negative: Any, loss: Any, *, limit: int, share: float) -> Any:
+    return _take(positive, negative, np.argsort(-loss, 1, kind="stable"), limit, share)
+
+
+@sample_hardest.torch
+def _(t: Any, positive: Any, negative: Any, loss: Any, *, limit: int, share: float) -> Any:
+    with t.no_grad():
+        return _torch_take(t, positive, negative, loss.argsort(dim=1, descending=True, stable=True), limit, share)
+
+
+@sample_hardest.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    kinds = rng.integers(0, 4, (2, 40))
+    yield (kinds == 0, kinds > 1, (2, 40)), {"limit": 12, "share": 0.25}
+    yield (kinds == 0, kinds == 1, np.ones((2, 40), np.float32)), {"limit": 9, "share": 0.5}
 
 
 @op("b[N A], b[N A] -> i64[N min(k,A)], b[N min(k,A)]", TRAIN)

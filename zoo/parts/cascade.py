@@ -52,7 +52,7 @@ def cascade(
             boxes = refine(image, boxes, said[-1][1], STAGES[i - 1].stds)
         with scope("bbox_head"), scope(i):
             said.append(tap(f"roi_head.bbox_head.{i}", head(boxes, count)))
-            seen = rcnn.sample(image, rois, real, classes, overlap=stage.overlap)
+            seen = rcnn.sample(image, head, rois, real, classes, overlap=stage.overlap)
             logits, deltas = head(seen.boxes, seen.count)
         terms = rcnn.losses(seen, logits, deltas, classes, rcnn.offsets(distance), stage.stds)
         losses.update({f"s{i}.{name}": term * stage.weight for name, term in terms.items()})

@@ -32,11 +32,6 @@ def square(points: Value, strides: float = 8.0) -> Value:
     return ops.decode_distances(points, half)
 
 
-def giou_loss(boxes: Value, target: Value) -> Value:
-    """1 - generalised IoU (Rezatofighi et al. 2019, arXiv:1902.09630)."""
-    return 1.0 - ops.iou(boxes, target, generalised=True)
-
-
 def detect(
     image: Image,
     scores: Sequence[Value],

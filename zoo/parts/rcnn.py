@@ -14,8 +14,25 @@ from graphdet.ir.types import boxes as boxes_type
 Quad = tuple[float, float, float, float]
 Head = Callable[[Value, Value], tuple[Value, Value]]
 Regression = Callable[[Value, Value, Value, Quad], Value]
+Draw = Callable[["Candidates"], Value]
+Suppress = Callable[[Value, Value, Value], tuple[Value, Value, Value, Value]]
 STDS = (0.1, 0.1, 0.2, 0.2)  # of box offsets: they are learnt in units of about one
 CANDIDATES = 20 * 1000  # fewer than 20 of a proposal's classes exceed 0.05, the default threshold: none is left out
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a sampler draws from: boxes f32[N A 4] with their labels i64[N A], those to find and those of background.
+
+    head: classifies them · seed: that of the training step.
+    """
+
+    boxes: Value
+    labels: Value
+    positive: Value
+    negative: Value
+    head: Head
+    seed: Value
 
 
 @dataclass(frozen=True)
@@ -55,12 +72,35 @@ def given(image: Image, most: int) -> tuple[Value, Value]:
     return placed, graph_input("proposals.count", tensor("i64", image.batch))
 
 
-def sample(
-    image: Image, boxes: Value, real: Value, classes: int, *, overlap: float = 0.5, claim: float = 2.0
-) -> Sampled:
-    """512 of the proposals that are real and of the true boxes, a quarter of them positive (IoU of at least `overlap`).
+def at_random(some: Candidates) -> Value:
+    """512 of the candidates, up to a quarter of them positive."""
+    return ops.sample_mask(some.positive, some.negative, some.seed, limit=512, share=0.25)
 
-    claim: see `match_iou`.
+
+def hardest(some: Candidates) -> Value:
+    """The same number, those that the head classifies worst (Shrivastava et al. 2016, arXiv:1604.03540)."""
+    everyone = ops.total(ops.maximum(ops.cast(some.positive, to="i64"), 1), axes=(1,))
+    logits, _ = some.head(some.boxes, everyone)
+    loss = ops.cross_entropy(logits, flat(some.labels))
+    return ops.sample_hardest(
+        some.positive, some.negative, ops.reshape(loss, shape=some.labels.shape), limit=512, share=0.25
+    )
+
+
+def sample(
+    image: Image,
+    head: Head,
+    boxes: Value,
+    real: Value,
+    classes: int,
+    *,
+    overlap: float = 0.5,
+    claim: float = 2.0,
+    draw: Draw = at_random,
+) -> Sampled:
+    """512 of the proposals that are real and of the true boxes; those with an IoU of at least `overlap` are positive.
+
+    claim: see `match_iou` · draw: which of them.
     """
     truth = image.truth
     given = ops.exists(truth.count, truth.boxes)
@@ -70,9 +110,8 @@ def sample(
         pool, exists, truth.boxes, truth.labels, truth.count,
         positive=overlap, negative=overlap, claim=claim, classes=classes,
     )  # fmt: skip
-    chosen = ops.sample_mask(positive, exists & ~positive, image.sampling_seed, limit=512, share=0.25)
+    chosen = draw(Candidates(pool, labels, positive, exists & ~positive, head, image.sampling_seed))
     index, found = ops.pick_rows(chosen, positive, k=512)
-
     return Sampled(
         ops.gather_rows(pool, index),
         found,
@@ -126,18 +165,41 @@ def predict(x: Value, classes: int, kinds: int | None = None) -> tuple[Value, Va
     return logits, linear("fc_reg", x, 4 * (kinds or classes), deviation=0.001)
 
 
+def greedily(boxes: Value, scores: Value, labels: Value) -> tuple[Value, Value, Value, Value]:
+    """The best 100 boxes of which none overlaps a better one of its class too much."""
+    return ops.nms(boxes, scores, labels, setting("score_threshold", 0.05), setting("iou_threshold", 0.5), keep=100)
+
+
+def softly(boxes: Value, scores: Value, labels: Value) -> tuple[Value, Value, Value, Value]:
+    """The best 100 boxes after the scores of those that overlap have shrunk (Bodla et al. 2017, arXiv:1704.04503)."""
+    return ops.soft_nms(boxes, scores, labels, 1e-3, setting("iou_threshold", 0.5), keep=100)
+
+
 def second_stage(
-    image: Image, head: Head, boxes: Value, count: Value, classes: int, regression: Regression
+    image: Image,
+    head: Head,
+    boxes: Value,
+    count: Value,
+    classes: int,
+    regression: Regression,
+    draw: Draw = at_random,
+    suppress: Suppress = greedily,
 ) -> tuple[Found, Mapping[str, Value]]:
     """Detections from an image's proposals, and what the head learns from 512 of them."""
     said = tap("roi_head.bbox_head", head(boxes, count))
-    sampled = sample(image, boxes, ops.exists(count, boxes), classes)
+    sampled = sample(image, head, boxes, ops.exists(count, boxes), classes, draw=draw)
     seen = head(sampled.boxes, sampled.count)
-    return detect(image, boxes, *said, classes), losses(sampled, *seen, classes, regression)
+    return detect(image, boxes, *said, classes, suppress=suppress), losses(sampled, *seen, classes, regression)
 
 
 def select(
-    image: Image, boxes: Value, logits: Value, deltas: Value, classes: int, stds: Quad = STDS
+    image: Image,
+    boxes: Value,
+    logits: Value,
+    deltas: Value,
+    classes: int,
+    stds: Quad = STDS,
+    suppress: Suppress = greedily,
 ) -> tuple[Value, Value, Value, Value]:
     """The best 100 boxes an image after suppression within classes: boxes in net pixels, scores, labels, count.
 
@@ -148,12 +210,20 @@ def select(
     top, label, row = ops.select_top(scores, setting("score_threshold", 0.05), k=CANDIDATES)
     moves = ops.gather_rows(ops.reshape(deltas, shape=(n, k * kinds, 4)), row * kinds + ops.minimum(label, kinds - 1))
     moved = ops.clip_boxes(ops.decode_deltas(ops.gather_rows(boxes, row), moves, stds=stds), image.size)
-    return ops.nms(moved, top, label, setting("score_threshold", 0.05), setting("iou_threshold", 0.5), keep=100)
+    return suppress(moved, top, label)
 
 
-def detect(image: Image, boxes: Value, logits: Value, deltas: Value, classes: int, stds: Quad = STDS) -> Found:
+def detect(
+    image: Image,
+    boxes: Value,
+    logits: Value,
+    deltas: Value,
+    classes: int,
+    stds: Quad = STDS,
+    suppress: Suppress = greedily,
+) -> Found:
     """`select`, moved to the original image."""
-    placed, *said = select(image, boxes, logits, deltas, classes, stds)
+    placed, *said = select(image, boxes, logits, deltas, classes, stds, suppress)
     return Found(ops.to_image(placed, image.geometry), *said)
 
 
@@ -179,5 +249,17 @@ def offsets(distance: Callable[[Value], Value] = ops.absolute) -> Regression:
 
     def regression(boxes: Value, said: Value, matched: Value, stds: Quad) -> Value:
         return ops.total(distance(said - ops.encode_deltas(boxes, matched, stds=stds)), axes=(-1,))
+
+    return regression
+
+
+L1 = offsets()
+
+
+def overlaps(loss: Callable[[Value, Value], Value], weight: float) -> Regression:
+    """A loss of the moved boxes themselves, weighted."""
+
+    def regression(boxes: Value, said: Value, matched: Value, stds: Quad) -> Value:
+        return loss(ops.decode_deltas(boxes, said, stds=stds), matched) * weight
 
     return regression

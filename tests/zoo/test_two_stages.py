@@ -1,0 +1,185 @@
+"""Two-stage detectors at their edges: no objects, no proposals, no detections; any batch, any order, any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from graphdet import compiler, zoo
+from graphdet.compiler.backends.torch import to_module
+from graphdet.eval.parity import Objects, unmatched
+from graphdet.ir import trace
+from graphdet.ir.detector import Variant
+from graphdet.records import Array
+from graphdet.runtime import Engine
+from graphdet.runtime.preprocess import prepare
+from graphdet.zoo.backbones.resnet import ResNet
+from tests.compiler import tiny
+
+torch = pytest.importorskip("torch")
+
+DETECTORS = ("faster_rcnn_r50", "cascade_rcnn_r50")  # a new two-stage detector joins here
+LEARNERS = (
+    *DETECTORS,
+    *(f"faster_rcnn_r50_{what}" for what in ("iou", "giou", "ciou", "bounded_iou", "ohem")),
+    "fast_rcnn_r50",
+)
+TARGETS = ("openvino", "onnxruntime", "onnx")
+PHOTOS = "data/coco-val186-official/val2017"
+
+
+def small(name: str) -> Variant:
+    """The detector on a small body."""
+    return zoo.get(name).with_arguments(body=ResNet(18), width=16)
+
+
+def training_inputs(counts: tuple[int, ...], padding: float = 0.0) -> dict[str, Array]:
+    """A batch with so many objects in each image; rows past the count hold `padding`."""
+    rng, n = np.random.default_rng(1), len(counts)
+    corner = rng.uniform(0, 30, (n, 3, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(8, 30, (n, 3, 2))], -1)
+    boxes[np.arange(3)[None] >= np.asarray(counts)[:, None]] = padding
+    proposals = np.zeros((n, 1000, 4))
+    proposals[:, :40] = np.concatenate(
+        [low := rng.uniform(0, 30, (n, 40, 2)), low + rng.uniform(4, 30, (n, 40, 2))], -1
+    )
+    floats = {
+        "pixels": rng.standard_normal((n, 3, 64, 96)),
+        "size": np.tile([64, 96], (n, 1)),
+        "padded": np.tile([64, 96], (n, 1)),
+        "truth.boxes": boxes,
+        "proposals.boxes": proposals,
+    }
+    numbers = {
+        "truth.labels": rng.integers(0, 80, (n, 3)),
+        "truth.count": np.asarray(counts),
+        "proposals.count": np.full(n, 40),
+    }
+    return {**{k: np.asarray(v, np.float32) for k, v in floats.items()}, **numbers}
+
+
+@cache
+def learner(name: str, without_proposals: bool = False) -> Any:
+    """The training graph of a detector and its module."""
+    variant = small(name)
+    graph = trace(variant, "train")
+    weights = tiny.fill(graph)
+    return graph, to_module(graph, blind(weights) if without_proposals else weights).train()
+
+
+def blind(weights: dict[str, Array]) -> dict[str, Array]:
+    """The weights, so that every anchor leaves the image and no proposal is left."""
+    bias = weights["rpn_head.rpn_reg.bias"]
+    return {**weights, "rpn_head.rpn_reg.bias": np.where(np.arange(len(bias)) % 4 == 0, 1e4, bias).astype(np.float32)}
+
+
+def learn(name: str, inputs: dict[str, Array], **options: bool) -> tuple[dict[str, float], dict[str, Any]]:
+    """Losses and gradients of one step."""
+    graph, module = learner(name, **options)
+    module.zero_grad()
+    losses = module(**{k.replace(".", "_"): torch.from_numpy(v) for k, v in inputs.items() if k in graph.inputs})
+    sum(losses.values()).backward()
+    gradients = {k: p.grad.clone() for k, p in module.named_parameters() if p.grad is not None}
+    return {k: float(v.detach()) for k, v in losses.items()}, gradients
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (3, 0)])
+@pytest.mark.parametrize("name", LEARNERS)
+def test_any_number_of_objects_can_be_learnt_from(name: str, counts: tuple[int, ...]) -> None:
+    losses, gradients = learn(name, training_inputs(counts))
+    assert all(np.isfinite(v) for v in losses.values())
+    assert all(bool(g.isfinite().all()) for g in gradients.values())
+    regressed = [v for k, v in losses.items() if "bbox" in k]
+    assert any(regressed) == any(counts), "only objects teach where boxes are"
+    assert sum(v for k, v in losses.items() if "cls" in k) > 0, "background teaches classes"
+
+
+@pytest.mark.parametrize("name", [*DETECTORS, "faster_rcnn_r50_ohem"])
+def test_padded_truth_teaches_nothing(name: str) -> None:
+    losses, gradients = learn(name, training_inputs((2, 0)))
+    others, again = learn(name, training_inputs((2, 0), padding=40.0))
+    assert losses == others
+    assert all(torch.equal(g, again[k]) for k, g in gradients.items())
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_learning_without_proposals(name: str) -> None:
+    losses, gradients = learn(name, training_inputs((2, 0)), without_proposals=True)
+    assert all(np.isfinite(v) for v in losses.values())
+    assert all(bool(g.isfinite().all()) for k, g in gradients.items() if k.startswith("roi_head"))
+
+
+@cache
+def engine(name: str, target: str, without_proposals: bool = False) -> Engine:
+    """An engine of any batch and size, compared with the reference as it was built."""
+    weights = tiny.weights(small(name))
+    built = compiler.compile(
+        small(name), blind(weights) if without_proposals else weights, target,
+        batch="dynamic", size="dynamic", certified=not without_proposals,
+    )  # fmt: skip
+    return Engine(built)
+
+
+def detect(run: Engine, inputs: dict[str, Array], **thresholds: float) -> dict[str, Array]:
+    """The padded outputs of an engine."""
+    return run.run(inputs["pixels"], inputs["size"], inputs["geometry"], watch=None, **thresholds)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_order_of_a_batch_is_the_order_of_its_results(name: str, target: str) -> None:
+    run, inputs, order = engine(name, target), tiny.inputs(4), [2, 0, 3, 1]
+    found = detect(run, inputs, score_threshold=0.005)
+    moved = detect(run, {k: v[order] for k, v in inputs.items()}, score_threshold=0.005)
+    assert found["count"].min() > 20
+    for key in ("count", "labels"):
+        np.testing.assert_array_equal(moved[key], found[key][order])
+    for key in ("boxes", "scores"):
+        np.testing.assert_allclose(moved[key], found[key][order], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_nothing_found_is_a_result(name: str, target: str) -> None:
+    for found in (
+        detect(engine(name, target), tiny.inputs(2), score_threshold=1.0),
+        detect(engine(name, target, without_proposals=True), tiny.inputs(2)),
+    ):
+        np.testing.assert_array_equal(found["count"], 0)
+        np.testing.assert_array_equal(found["labels"], -1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_photos_give_what_pytorch_gives(name: str, target: str, batch: int, shared: Callable[[str], Path]) -> None:
+    """Photos of several sizes in one batch, by the certificate's rule: 256 x 320 canvas, every threshold lowered."""
+    photos = sorted(shared(PHOTOS).glob("*.jpg"))[:4]
+    variant, size = zoo.get(name), (256, 320)
+    weights = tiny.weights(variant)
+    built = Engine(compiler.compile(variant, weights, target, batch=batch, size=size, certified=False))
+    module = to_module(trace(variant), weights).eval()
+    limits = {"score_threshold": 0.005, "iou_threshold": 0.5}
+    compared = 0
+    for start in range(0, 4, batch):
+        ready = prepare([str(p) for p in photos[start : start + batch]], variant.preprocess, size=size)
+        inputs = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry}
+        found = detect(built, inputs, **limits)
+        with torch.no_grad():
+            expected = module(
+                **{k: torch.from_numpy(v) for k, v in inputs.items()}, **{k: torch.tensor(v) for k, v in limits.items()}
+            )
+        expected = {k: v.numpy() for k, v in expected.items()}
+        for i in range(batch):
+            ours, theirs = Objects.of(found, i), Objects.of(expected, i)
+            assert len(ours.scores) == len(theirs.scores)
+            assert not unmatched(theirs, ours, **limits)
+            assert not unmatched(ours, theirs, **limits)
+            compared += len(theirs.scores)
+    assert compared >= 100
