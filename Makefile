@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs golden bench native sanitize fuzz soak nightly clean
+.PHONY: help setup demo test test-slow check format docs golden bench native stubs sanitize fuzz soak nightly clean
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,7 @@ check: setup  ## Lint, format check, types, generated pages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/graphdet docs --check
+	$(BIN)/python .ci/stubs.py --check
 
 format: setup  ## Rewrite the Python files in the house format
 	$(BIN)/ruff check --fix .
@@ -55,6 +56,9 @@ bench: setup  ## Run every benchmark
 native: setup  ## Rebuild only the extension, in place
 	PATH="$(abspath $(BIN)):$$PATH" cmake -S . -B build/native -G Ninja -DPython_EXECUTABLE="$(abspath $(BIN)/python)"
 	PATH="$(abspath $(BIN)):$$PATH" cmake --build build/native --parallel 2
+
+stubs: native  ## Write runtime/_C.pyi from the extension
+	$(BIN)/python .ci/stubs.py
 
 sanitize: setup  ## Run the C++ tests under the address, undefined-behaviour and thread sanitizers
 	export PATH="$(abspath $(BIN)):$$PATH"; for preset in asan tsan; do \

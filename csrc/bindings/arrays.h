@@ -7,6 +7,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <pybind11/typing.h>
 
 #include <cstddef>
 #include <memory>
@@ -17,6 +18,31 @@
 namespace graphdet::bindings {
 
 namespace py = pybind11;
+
+// Arguments and results as the stub names them (`make stubs`). They are taken as they come: what an op wants of an array
+// is checked by its `plan`, whose text says more than a failed conversion.
+inline bool anything(PyObject* /*object*/) { return true; }
+template <class Kind>
+class Named : public py::object {
+    PYBIND11_OBJECT_DEFAULT(Named, py::object, anything)
+};
+#define GD_NAMED(Name, text)                                        \
+    struct Name##Kind {                                             \
+        static constexpr auto name = py::detail::const_name(text);  \
+    };                                                              \
+    using Name = Named<Name##Kind>
+
+GD_NAMED(Floats, "NDArray[np.float32]");
+GD_NAMED(Doubles, "NDArray[np.float64]");
+GD_NAMED(Ints, "NDArray[np.int64]");
+GD_NAMED(Bitmaps, "NDArray[np.uint8] | NDArray[np.bool_]");
+GD_NAMED(AnyArray, "NDArray[Any]");
+GD_NAMED(Scalar, "float | np.floating[Any] | NDArray[np.float32]");
+GD_NAMED(OpenSegments, "Callable[[str, int | None], Segment]");
+GD_NAMED(Rule, "Preprocess");
+GD_NAMED(AnyFuture, "Future[Any]");
+
+using Pictures = py::typing::List<py::typing::Tuple<Bitmaps, py::bool_>>;
 
 // An input that keeps its array alive for as long as the view is used.
 struct Operand {
@@ -34,9 +60,9 @@ py::array new_array(const Spec& spec);
 TensorView view_of(const py::array& array, DType dtype);
 void raise_if_failed(const Status& status);
 
-// Plans, allocates, launches. One output comes back as an array, several as a tuple.
-template <class Args>
-py::object run(const Args& args) {
+// Plans, allocates, launches. One output comes back as an array, several as a tuple; `Out` says of which types.
+template <class... Out, class Args>
+auto run(const Args& args) {
     Plan needed;
     raise_if_failed(plan(args, needed));
     py::list arrays;
@@ -57,7 +83,19 @@ py::object run(const Args& args) {
         status = launch(args, outputs, Workspace(scratch.get(), lines * sizeof(Line)));
     }
     raise_if_failed(status);
-    return needed.count == 1 ? py::object(arrays[0]) : py::object(py::tuple(arrays));
+    const py::object found = needed.count == 1 ? py::object(arrays[0]) : py::object(py::tuple(arrays));
+    if constexpr (sizeof...(Out) == 0) {
+        return found;
+    } else if constexpr (sizeof...(Out) == 1) {
+        return (Out(found), ...);
+    } else {
+        return py::typing::Tuple<Out...>(found);
+    }
 }
 
 }  // namespace graphdet::bindings
+
+template <class Kind>
+struct pybind11::detail::handle_type_name<graphdet::bindings::Named<Kind>> {
+    static constexpr auto name = Kind::name;
+};

@@ -12,6 +12,10 @@ namespace graphdet::bindings {
 namespace {
 
 using Given = std::map<std::string, double>;
+using Found = py::typing::List<py::typing::Tuple<Floats, Floats, Ints, py::typing::Tuple<py::int_, py::int_>>>;
+using Outputs = py::typing::Dict<py::str, AnyArray>;
+using Watcher = py::typing::Callable<py::object(py::str, AnyArray)>;
+using Convert = py::typing::Callable<py::object(Found)>;
 
 Settings settings_of(const Given& given) {
     Settings settings;
@@ -20,8 +24,8 @@ Settings settings_of(const Given& given) {
 }
 
 // (boxes f32[K 4], scores f32[K], labels i64[K], (height, width)) of each image.
-py::list arrays_of(const std::vector<Detections>& found) {
-    py::list images;
+Found arrays_of(const std::vector<Detections>& found) {
+    Found images;
     for (const Detections& image : found) {
         const auto count = static_cast<py::ssize_t>(image.objects.size());
         py::array_t<float> boxes({count, py::ssize_t{4}}), scores(count);
@@ -50,15 +54,15 @@ void unlocked(const Body& body) {
 
 class PyEngine {
   public:
-    PyEngine(const std::string& header, const std::string& constants, const py::function& open, int threads, int chunk,
+    PyEngine(const std::string& header, const py::bytes& constants, const OpenSegments& open, int threads, int chunk,
              int workers, int queue) {
-        auto artefact = Artefact::of(header, constants.empty()
-                                                 ? std::map<std::string, std::string>()
-                                                 : std::map<std::string, std::string>{{"constants", constants}});
+        std::map<std::string, std::string> blobs;
+        if (py::len(constants) > 0) blobs["constants"] = constants;
+        auto artefact = Artefact::of(header, std::move(blobs));
         raise_failure(artefact.status());
         auto impl = guarded([&] {
             return Engine::Impl::open(*artefact, {threads, chunk, workers, queue},
-                                      python_backends(artefact->header().target, open));
+                                      python_backends(artefact->header().target, py::function(open)));
         });
         raise_failure(impl.status());
         impl_ = *std::move(impl);
@@ -67,7 +71,7 @@ class PyEngine {
     PyEngine& operator=(const PyEngine&) = delete;
     ~PyEngine() { close(); }
 
-    py::list detect(const py::list& images, const Given& given) {
+    Found detect(const Pictures& images, const Given& given) {
         const std::vector<Picture> pictures = pictures_of(images);
         const Settings settings = settings_of(given);
         std::vector<Detections> found;
@@ -75,8 +79,8 @@ class PyEngine {
         return arrays_of(found);
     }
 
-    py::dict run(const py::object& pixels, const py::object& size, const py::object& geometry, const Given& given,
-                 const py::object& watch) {
+    Outputs run(const Floats& pixels, const Floats& size, const Floats& geometry, const Given& given,
+                const py::typing::Optional<Watcher>& watch) {
         const Operand p = operand("run", "pixels", pixels), s = operand("run", "size", size),
                       g = operand("run", "geometry", geometry);
         const Settings settings = settings_of(given);
@@ -87,7 +91,7 @@ class PyEngine {
                 return Status();
             });
         };
-        py::dict outputs;
+        Outputs outputs;
         const Watch take = [&](const std::string& name, const TensorView& value) {
             const py::gil_scoped_acquire locked;
             return kept([&] {
@@ -102,7 +106,7 @@ class PyEngine {
     }
 
     // Settles `future` from a thread of the queue: with `convert(what detect gives)`, an exception, or as cancelled.
-    void submit(const py::list& images, const Given& given, const py::object& future, const py::object& convert) {
+    void submit(const Pictures& images, const Given& given, const AnyFuture& future, const Convert& convert) {
         struct Held {
             py::object images, future, convert;
             Given given;
@@ -172,7 +176,7 @@ class PyEngine {
 
 void bind_engine(py::module_& m) {
     py::class_<PyEngine>(m, "Engine", "The plan executor. `graphdet.runtime.Engine` is its friendly face.")
-        .def(py::init<const std::string&, const std::string&, const py::function&, int, int, int, int>(),
+        .def(py::init<const std::string&, const py::bytes&, const OpenSegments&, int, int, int, int>(),
              py::arg("header"), py::arg("constants"), py::arg("open_segment"), py::kw_only(), py::arg("threads") = 0,
              py::arg("chunk") = 8, py::arg("workers") = 1, py::arg("queue") = 32)
         .def("detect", &PyEngine::detect, py::arg("images"), py::arg("thresholds"), "Detect objects in images.")

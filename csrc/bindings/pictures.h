@@ -9,7 +9,7 @@
 namespace graphdet::bindings {
 
 // Items are (array u8[H W] or u8[H W C] with any strides, whether its colours stand as RGB). The list keeps the arrays.
-inline std::vector<Picture> pictures_of(const py::list& images) {
+inline std::vector<Picture> pictures_of(const Pictures& images) {
     std::vector<Picture> pictures;
     for (const py::handle& item : images) {
         const auto pair = py::cast<py::tuple>(item);

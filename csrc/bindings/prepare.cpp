@@ -14,7 +14,7 @@ std::optional<Size> size_of(const std::optional<Pair>& pair) {
 }
 
 // `record` is a `Preprocess` of graphdet/records.py.
-PreprocessRule rule_of(const py::object& record) {
+PreprocessRule rule_of(const Rule& record) {
     PreprocessRule rule;
     rule.rgb = py::cast<std::string>(record.attr("order")) == "rgb";
     rule.mean = py::cast<std::array<double, 3>>(record.attr("mean"));
@@ -29,11 +29,11 @@ PreprocessRule rule_of(const py::object& record) {
     return rule;
 }
 
-py::array rows_of(const std::vector<float>& values, py::ssize_t columns) {
-    return py::array_t<float>({static_cast<py::ssize_t>(values.size()) / columns, columns}, values.data());
+Floats rows_of(const std::vector<float>& values, py::ssize_t columns) {
+    return Floats(py::array_t<float>({static_cast<py::ssize_t>(values.size()) / columns, columns}, values.data()));
 }
 
-py::tuple prepare(const py::list& images, const py::object& record, const std::optional<Pair>& size) {
+py::typing::Tuple<Floats, Floats, Floats> prepare(const Pictures& images, const Rule& record, const std::optional<Pair>& size) {
     const std::vector<Picture> pictures = pictures_of(images);
     const PreprocessRule rule = rule_of(record);
     const std::size_t count = pictures.size();
@@ -60,7 +60,7 @@ void bind_prepare(py::module_& m) {
           "Images as one batch: (pixels f32[N 3 H W], size f32[N 2], geometry f32[N 4]).");
     m.def(
         "fitted",
-        [](const Pair& shape, const py::object& record, const std::optional<Pair>& size) {
+        [](const Pair& shape, const Rule& record, const std::optional<Pair>& size) {
             const Size found = fitted(size_of(shape), rule_of(record), size_of(size));
             return Pair(found.height, found.width);
         },

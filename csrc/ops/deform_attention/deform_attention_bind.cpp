@@ -37,19 +37,19 @@ Held hold(const char* op, const py::object& value, const py::object& locations, 
 void bind_deform_attention(py::module_& m) {
     m.def(
         "deform_attention",
-        [](const py::object& value, const py::object& locations, const py::object& weights, const py::args& levels) {
-            return run(hold("deform_attention", value, locations, weights, levels).args);
+        [](const Floats& value, const Floats& locations, const Floats& weights, const py::Args<Floats>& levels) {
+            return run<Floats>(hold("deform_attention", value, locations, weights, levels).args);
         },
         py::arg("value"), py::arg("locations"), py::arg("weights"), py::pos_only(),
         "Per query and head, a weighted sum of values sampled from the levels' maps.");
     m.def(
         "deform_attention_backward",
-        [](const py::object& gradient, const py::object& value, const py::object& locations, const py::object& weights,
-           const py::args& levels) {
+        [](const Floats& gradient, const Floats& value, const Floats& locations, const Floats& weights,
+           const py::Args<Floats>& levels) {
             constexpr const char* op = "deform_attention_backward";
             const Held held = hold(op, value, locations, weights, levels);
             const Operand given = operand(op, "gradient", gradient);
-            return run(DeformAttentionBackward{held.args, given.view});
+            return run<Floats, Floats, Floats>(DeformAttentionBackward{held.args, given.view});
         },
         py::arg("gradient"), py::arg("value"), py::arg("locations"), py::arg("weights"), py::pos_only(),
         "Gradients of deform_attention: of value, locations and weights.");

@@ -30,20 +30,20 @@ Held hold(const char* op, const py::object& x, const py::object& weight, const p
 void bind_deform_conv(py::module_& m) {
     m.def(
         "deform_conv2d",
-        [](const py::object& x, const py::object& weight, const py::object& offset, const py::object& mask,
-           const py::object& bias, std::int64_t stride, std::int64_t padding, std::int64_t dilation,
+        [](const Floats& x, const Floats& weight, const Floats& offset, const py::typing::Optional<Floats>& mask,
+           const py::typing::Optional<Floats>& bias, std::int64_t stride, std::int64_t padding, std::int64_t dilation,
            std::int64_t groups, std::int64_t offset_groups) {
             const Held held =
                 hold("deform_conv2d", x, weight, offset, mask, bias, stride, padding, dilation, groups, offset_groups);
-            return run(held.args);
+            return run<Floats>(held.args);
         },
         py::arg("x"), py::arg("weight"), py::arg("offset"), py::arg("mask") = py::none(), py::arg("bias") = py::none(),
         py::pos_only(), py::kw_only(), py::arg("stride") = 1, py::arg("padding") = 0, py::arg("dilation") = 1,
         py::arg("groups") = 1, py::arg("offset_groups") = 1, "Convolution with moved, weighed kernel points.");
     m.def(
         "deform_conv2d_backward",
-        [](const py::object& gradient, const py::object& x, const py::object& weight, const py::object& offset,
-           const py::object& mask, std::int64_t stride, std::int64_t padding, std::int64_t dilation,
+        [](const Floats& gradient, const Floats& x, const Floats& weight, const Floats& offset,
+           const py::typing::Optional<Floats>& mask, std::int64_t stride, std::int64_t padding, std::int64_t dilation,
            std::int64_t groups, std::int64_t offset_groups) {
             constexpr const char* op = "deform_conv2d_backward";
             const Held held =

@@ -7,9 +7,9 @@ namespace graphdet::bindings {
 void bind_iou(py::module_& m) {
     m.def(
         "pairwise_iou",
-        [](const py::object& a, const py::object& b, bool generalised) {
+        [](const Floats& a, const Floats& b, bool generalised) {
             const Operand left = operand("pairwise_iou", "a", a), right = operand("pairwise_iou", "b", b);
-            return run(PairwiseIou{left.view, right.view, generalised});
+            return run<Floats>(PairwiseIou{left.view, right.view, generalised});
         },
         py::arg("a"), py::arg("b"), py::pos_only(), py::kw_only(), py::arg("generalised") = false,
         "IoU, or generalised IoU, of each box of a with each of b, image by image.");

@@ -10,18 +10,18 @@ namespace graphdet::bindings {
 void bind_mask(py::module_& m) {
     m.def(
         "paste_masks",
-        [](const py::object& masks, const py::object& boxes, const py::object& count, std::int64_t height,
+        [](const Floats& masks, const Floats& boxes, const Ints& count, std::int64_t height,
            std::int64_t width, float threshold) {
             constexpr const char* op = "paste_masks";
             const Operand p = operand(op, "masks", masks), b = operand(op, "boxes", boxes),
                           c = operand(op, "count", count);
-            return run(PasteMasks{p.view, b.view, c.view, height, width, threshold});
+            return run<Bitmaps>(PasteMasks{p.view, b.view, c.view, height, width, threshold});
         },
         py::arg("masks"), py::arg("boxes"), py::arg("count"), py::pos_only(), py::kw_only(), py::arg("height"),
         py::arg("width"), py::arg("threshold") = 0.5F, "Bitmaps u8[N K height width] of masks in boxes.");
     m.def(
         "paste_runs",
-        [](const py::object& masks, const py::object& boxes, const py::object& count, std::int64_t height,
+        [](const Floats& masks, const Floats& boxes, const Ints& count, std::int64_t height,
            std::int64_t width, float threshold) {
             constexpr const char* op = "paste_masks";
             const Operand p = operand(op, "masks", masks), b = operand(op, "boxes", boxes),
@@ -35,7 +35,7 @@ void bind_mask(py::module_& m) {
                 for (const Runs& one : runs) texts.push_back(rle_to_text(one));
             }
             raise_if_failed(status);
-            py::list out;
+            py::typing::List<py::typing::List<py::bytes>> out;
             const std::int64_t images = p.view.dims[0], rows = p.view.dims[1];
             for (std::int64_t n = 0; n < images; ++n) {
                 py::list image;

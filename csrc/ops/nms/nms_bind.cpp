@@ -6,11 +6,11 @@ namespace graphdet::bindings {
 void bind_nms(py::module_& m) {
     m.def(
         "nms",
-        [](const py::object& boxes, const py::object& scores, const py::object& labels,
-           const py::object& score_threshold, const py::object& iou_threshold, std::int64_t keep, bool agnostic) {
+        [](const Floats& boxes, const Floats& scores, const Ints& labels,
+           const Scalar& score_threshold, const Scalar& iou_threshold, std::int64_t keep, bool agnostic) {
             const Operand b = operand("nms", "boxes", boxes), s = operand("nms", "scores", scores),
                           l = operand("nms", "labels", labels);
-            return run(Nms{b.view, s.view, l.view, scalar("nms", "score_threshold", score_threshold),
+            return run<Floats, Floats, Ints, Ints>(Nms{b.view, s.view, l.view, scalar("nms", "score_threshold", score_threshold),
                            scalar("nms", "iou_threshold", iou_threshold), keep, agnostic});
         },
         py::arg("boxes"), py::arg("scores"), py::arg("labels"), py::arg("score_threshold"), py::arg("iou_threshold"),

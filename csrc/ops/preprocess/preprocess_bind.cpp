@@ -16,7 +16,7 @@ Pixels pixels_of(const py::object& image) {
     return {b.data, b.size[0], b.size[1], flat ? 1 : b.size[2], b.stride[0], b.stride[1], flat ? 1 : b.stride[2]};
 }
 
-void preprocess(const py::object& image, py::array_t<float> out, std::int64_t height, std::int64_t width,
+void preprocess(const Bitmaps& image, py::array_t<float> out, std::int64_t height, std::int64_t width,
                 const std::array<float, 3>& mean, const std::array<float, 3>& std, bool reverse, float pad) {
     constexpr const char* op = "preprocess";
     const bool dense = out.ndim() == 3 && (out.flags() & py::array::c_style) != 0 && out.writeable();

@@ -29,13 +29,13 @@ std::vector<Runs> read(const char* op, const std::vector<std::string>& texts, st
     return all;
 }
 
-py::list bytes_of_texts(const std::vector<std::string>& texts) {
-    py::list out;
+py::typing::List<py::bytes> bytes_of_texts(const std::vector<std::string>& texts) {
+    py::typing::List<py::bytes> out;
     for (const std::string& text : texts) out.append(py::bytes(text));
     return out;
 }
 
-py::list encode(const py::object& masks) {
+py::typing::List<py::bytes> encode(const Bitmaps& masks) {
     Bytes m = bytes_operand("rle_encode", "masks", masks, 3);
     check_size("rle_encode", m.size[1], m.size[2]);
     const bool rows = m.stride[2] == 1 || m.size[2] <= 1, columns = m.stride[1] == 1;
@@ -51,7 +51,7 @@ py::list encode(const py::object& masks) {
     return bytes_of_texts(texts);
 }
 
-py::object decode(const std::vector<std::string>& texts, std::int64_t height, std::int64_t width) {
+Bitmaps decode(const std::vector<std::string>& texts, std::int64_t height, std::int64_t width) {
     const std::vector<Runs> all = read("rle_decode", texts, height, width);
     const auto count = static_cast<std::int64_t>(all.size());
     const py::array out = new_array({DType::u8, {count, height, width}});
@@ -66,14 +66,14 @@ py::object decode(const std::vector<std::string>& texts, std::int64_t height, st
     return out;
 }
 
-py::object area(const std::vector<std::string>& texts, std::int64_t height, std::int64_t width) {
+Ints area(const std::vector<std::string>& texts, std::int64_t height, std::int64_t width) {
     const std::vector<Runs> all = read("rle_area", texts, height, width);
     py::array_t<std::int64_t> out(static_cast<py::ssize_t>(all.size()));
     for (std::size_t i = 0; i < all.size(); ++i) out.mutable_at(static_cast<py::ssize_t>(i)) = rle_area(all[i]);
     return out;
 }
 
-py::object iou(const std::vector<std::string>& a, const std::vector<std::string>& b, std::int64_t height,
+Doubles iou(const std::vector<std::string>& a, const std::vector<std::string>& b, std::int64_t height,
                std::int64_t width, const std::vector<bool>& crowd) {
     const std::vector<Runs> left = read("rle_iou", a, height, width), right = read("rle_iou", b, height, width);
     raise_if_failed(require(crowd.empty() || crowd.size() == right.size(), "rle_iou: found ", crowd.size(),

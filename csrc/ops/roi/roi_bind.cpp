@@ -13,7 +13,7 @@ using Size = std::array<std::int64_t, 2>;
 
 RoiGrid grid_of(const Size& size, std::int64_t samples, bool aligned) { return {size[0], size[1], samples, aligned}; }
 
-py::object levels(const py::object& boxes, const py::object& count, const py::args& maps,
+Floats levels(const Floats& boxes, const Ints& count, const py::Args<py::typing::Optional<Floats>>& maps,
                   const std::vector<float>& strides, const Size& size, std::int64_t samples, bool aligned,
                   float canonical, std::int64_t finest) {
     constexpr const char* op = "roi_align_levels";
@@ -33,7 +33,7 @@ py::object levels(const py::object& boxes, const py::object& count, const py::ar
                             " levels, expected 1 to ", RoiAlignLevels::kMaxLevels));
     for (std::size_t i = 0; i < count_of_levels; ++i) args.levels[i] = held[i].view, args.strides[i] = strides[i];
     args.level_count = static_cast<int>(count_of_levels);
-    return run(args);
+    return run<Floats>(args);
 }
 
 }  // namespace
@@ -41,20 +41,20 @@ py::object levels(const py::object& boxes, const py::object& count, const py::ar
 void bind_roi(py::module_& m) {
     m.def(
         "roi_align",
-        [](const py::object& features, const py::object& rois, const Size& size, float scale, std::int64_t samples,
+        [](const Floats& features, const Floats& rois, const Size& size, float scale, std::int64_t samples,
            bool aligned) {
             const Operand f = operand("roi_align", "features", features), r = operand("roi_align", "rois", rois);
-            return run(RoiAlign{f.view, r.view, grid_of(size, samples, aligned), scale});
+            return run<Floats>(RoiAlign{f.view, r.view, grid_of(size, samples, aligned), scale});
         },
         py::arg("features"), py::arg("rois"), py::pos_only(), py::kw_only(), py::arg("size"), py::arg("scale"),
         py::arg("samples") = 0, py::arg("aligned") = true, "Average of bilinear samples in each bin of each RoI.");
     m.def(
         "roi_align_backward",
-        [](const py::object& gradient, const py::object& rois, const std::array<std::int64_t, 3>& map, const Size& size,
+        [](const Floats& gradient, const Floats& rois, const std::array<std::int64_t, 3>& map, const Size& size,
            float scale, std::int64_t samples, bool aligned) {
             constexpr const char* op = "roi_align_backward";
             const Operand g = operand(op, "gradient", gradient), r = operand(op, "rois", rois);
-            return run(
+            return run<Floats>(
                 RoiAlignBackward{g.view, r.view, map[0], map[1], map[2], grid_of(size, samples, aligned), scale});
         },
         py::arg("gradient"), py::arg("rois"), py::pos_only(), py::kw_only(), py::arg("map"), py::arg("size"),
@@ -66,9 +66,9 @@ void bind_roi(py::module_& m) {
           "roi_align where each RoI reads one level of a pyramid.");
     m.def(
         "roi_pool",
-        [](const py::object& features, const py::object& rois, const Size& size, float scale) {
+        [](const Floats& features, const Floats& rois, const Size& size, float scale) {
             const Operand f = operand("roi_pool", "features", features), r = operand("roi_pool", "rois", rois);
-            return run(RoiPool{f.view, r.view, grid_of(size, 0, true), scale});
+            return run<Floats>(RoiPool{f.view, r.view, grid_of(size, 0, true), scale});
         },
         py::arg("features"), py::arg("rois"), py::pos_only(), py::kw_only(), py::arg("size"), py::arg("scale"),
         "Maximum over the pixels of each bin of each RoI.");
