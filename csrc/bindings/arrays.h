@@ -19,17 +19,17 @@ namespace graphdet::bindings {
 
 namespace py = pybind11;
 
-// Arguments and results as the stub names them (`make stubs`). They are taken as they come: what an op wants of an array
-// is checked by its `plan`, whose text says more than a failed conversion.
+// Arguments and results as the stub names them (`make stubs`). They are taken as they come: what an op wants of an
+// array is checked by its `plan`, whose text says more than a failed conversion.
 inline bool anything(PyObject* /*object*/) { return true; }
 template <class Kind>
 class Named : public py::object {
     PYBIND11_OBJECT_DEFAULT(Named, py::object, anything)
 };
-#define GD_NAMED(Name, text)                                        \
-    struct Name##Kind {                                             \
-        static constexpr auto name = py::detail::const_name(text);  \
-    };                                                              \
+#define GD_NAMED(Name, text)                                       \
+    struct Name##Kind {                                            \
+        static constexpr auto name = py::detail::const_name(text); \
+    };                                                             \
     using Name = Named<Name##Kind>
 
 GD_NAMED(Floats, "NDArray[np.float32]");

@@ -16,8 +16,8 @@ inline std::vector<Picture> pictures_of(const Pictures& images) {
         const py::object array = pair[0];
         const bool flat = py::isinstance<py::array>(array) && py::array(array).ndim() == 2;
         const Bytes b = bytes_operand("image", "array", array, flat ? 2 : 3);
-        const Pixels pixels = {b.data,      b.size[0],   b.size[1],           flat ? 1 : b.size[2],
-                               b.stride[0], b.stride[1], flat ? 1 : b.stride[2]};
+        const Pixels pixels = {
+            b.data, b.size[0], b.size[1], flat ? 1 : b.size[2], b.stride[0], b.stride[1], flat ? 1 : b.stride[2]};
         pictures.push_back({pixels, py::cast<bool>(pair[1])});
     }
     return pictures;

@@ -33,7 +33,8 @@ Floats rows_of(const std::vector<float>& values, py::ssize_t columns) {
     return Floats(py::array_t<float>({static_cast<py::ssize_t>(values.size()) / columns, columns}, values.data()));
 }
 
-py::typing::Tuple<Floats, Floats, Floats> prepare(const Pictures& images, const Rule& record, const std::optional<Pair>& size) {
+py::typing::Tuple<Floats, Floats, Floats> prepare(const Pictures& images, const Rule& record,
+                                                  const std::optional<Pair>& size) {
     const std::vector<Picture> pictures = pictures_of(images);
     const PreprocessRule rule = rule_of(record);
     const std::size_t count = pictures.size();

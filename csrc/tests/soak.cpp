@@ -22,9 +22,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kPhotos = 16;
-constexpr double kWarmUp = 0.25;        // share of the time after which memory is looked at
-constexpr double kGrowth = 16 << 20;    // bytes: what an allocator may keep, far below a leak of one image a second
-constexpr std::size_t kPending = 4;     // submissions that one thread waits for at a time
+constexpr double kWarmUp = 0.25;      // share of the time after which memory is looked at
+constexpr double kGrowth = 16 << 20;  // bytes: what an allocator may keep, far below a leak of one image a second
+constexpr std::size_t kPending = 4;   // submissions that one thread waits for at a time
 
 struct Photo {
     std::int64_t height, width;
@@ -40,7 +40,8 @@ struct Photo {
                 state = state * 1664525U + 1013904223U;
                 return static_cast<std::int64_t>(state >> 8) % limit;
             };
-            const std::int64_t y = random(height - 60), x = random(width - 60), h = 20 + random(40), w = 20 + random(40);
+            const std::int64_t y = random(height - 60), x = random(width - 60), h = 20 + random(40),
+                               w = 20 + random(40);
             const std::uint8_t colour[] = {static_cast<std::uint8_t>(random(256)),
                                            static_cast<std::uint8_t>(random(256)),
                                            static_cast<std::uint8_t>(random(256))};
@@ -110,9 +111,10 @@ class Soak {
         }
         for (std::thread& thread : threads) thread.join();
         const bool flat = most - early <= kGrowth;
-        std::printf("{\"threads\": %d, \"seconds\": %.1f, \"calls\": %lld, \"wrong\": %lld, \"objects\": %zu, "
-                    "\"rss_warm_mib\": %.1f, \"rss_most_mib\": %.1f}\n",
-                    count, elapsed(), calls_.load(), wrong_.load(), objects_, early / (1 << 20), most / (1 << 20));
+        std::printf(
+            "{\"threads\": %d, \"seconds\": %.1f, \"calls\": %lld, \"wrong\": %lld, \"objects\": %zu, "
+            "\"rss_warm_mib\": %.1f, \"rss_most_mib\": %.1f}\n",
+            count, elapsed(), calls_.load(), wrong_.load(), objects_, early / (1 << 20), most / (1 << 20));
         return wrong_ == 0 && flat && calls_ > 0 ? 0 : 1;
     }
 

@@ -109,7 +109,8 @@ GD_TEST(arena_refuses_wrong_plans) {
         {R"({"bytes":96,"buffers":{"v3":{"offset":0,"bytes":-1}}})", "memory.buffers.v3.bytes"},
         {R"({"bytes":96,"buffers":{"v3":{"offset":0}}})", "memory.buffers.v3.bytes is missing"},
         {R"({"bytes":96,"buffers":{"v3":7}})", "memory.buffers.v3"},
-        {R"({"bytes":4611686018427387904,"buffers":{"v3":{"offset":0,"bytes":4611686018427387904}}})", "too much memory"},
+        {R"({"bytes":4611686018427387904,"buffers":{"v3":{"offset":0,"bytes":4611686018427387904}}})",
+         "too much memory"},
     };
     for (const auto& [memory, words] : cases) CHECK_FAILS(Opened(memory).status, Code::corrupt_artefact, words);
 }

@@ -52,10 +52,12 @@ GD_TEST(queue_is_bounded) {
     std::atomic<int> done{0};
     Queue queue(1, 2);
     std::promise<void> begun;
-    CHECK(queue.push([&](bool) {
-                   begun.set_value();
-                   gate.wait();
-               }).ok());
+    CHECK(queue
+              .push([&](bool) {
+                  begun.set_value();
+                  gate.wait();
+              })
+              .ok());
     begun.get_future().wait();
     for (int i = 0; i < 2; ++i) CHECK(queue.push([&](bool go) { done += go ? 1 : 100; }).ok());
     Queue::Job third = [&](bool go) { done += go ? 1 : 100; };
@@ -77,10 +79,12 @@ GD_TEST(queue_uses_its_workers) {
     Queue queue(4, 8);
     std::promise<void> all;
     for (int i = 0; i < 4; ++i) {
-        CHECK(queue.push([&](bool) {
-                       if (++arrived == 4) all.set_value();
-                       gate.wait();
-                   }).ok());
+        CHECK(queue
+                  .push([&](bool) {
+                      if (++arrived == 4) all.set_value();
+                      gate.wait();
+                  })
+                  .ok());
     }
     CHECK(all.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
     gate.open();
@@ -92,11 +96,13 @@ GD_TEST(queue_close_cancels_what_waits) {
     Queue queue(2, 8);
     std::promise<void> begun[2];
     for (auto& promise : begun) {
-        CHECK(queue.push([&](bool) {
-                       promise.set_value();
-                       gate.wait();
-                       ++ran;
-                   }).ok());
+        CHECK(queue
+                  .push([&](bool) {
+                      promise.set_value();
+                      gate.wait();
+                      ++ran;
+                  })
+                  .ok());
         promise.get_future().wait();
     }
     for (int i = 0; i < 5; ++i) CHECK(queue.push([&](bool go) { ++(go ? ran : cancelled); }).ok());
@@ -113,10 +119,12 @@ GD_TEST(queue_close_cancels_what_waits) {
 GD_TEST(queue_may_be_closed_by_its_own_job) {
     auto queue = std::make_unique<Queue>(1, 1);
     std::promise<void> gone;
-    CHECK(queue->push([&](bool) {
-                    queue.reset();
-                    gone.set_value();
-                }).ok());
+    CHECK(queue
+              ->push([&](bool) {
+                  queue.reset();
+                  gone.set_value();
+              })
+              .ok());
     CHECK(gone.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
 }
 
@@ -150,7 +158,7 @@ GD_TEST(engine_does_submitted_work) {
 }
 
 GD_TEST(engine_checks_its_options) {
-    for (int LoadOptions::*option : {&LoadOptions::chunk, &LoadOptions::workers, &LoadOptions::queue}) {
+    for (int LoadOptions::* option : {&LoadOptions::chunk, &LoadOptions::workers, &LoadOptions::queue}) {
         LoadOptions options;
         options.*option = 0;
         CHECK_FAILS(engine_of(options).status(), Code::bad_input, "is 0, expected at least 1");

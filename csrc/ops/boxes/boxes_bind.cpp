@@ -9,7 +9,7 @@ namespace {
 
 template <class Args>
 Floats run_pair(const char* op, const char* first_name, const py::object& first, const char* second_name,
-                    const py::object& second) {
+                const py::object& second) {
     const Operand a = operand(op, first_name, first), b = operand(op, second_name, second);
     return run<Floats>(Args{a.view, b.view});
 }

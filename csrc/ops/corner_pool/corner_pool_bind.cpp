@@ -19,18 +19,18 @@ CornerPool pool_of(const char* op, const Operand& x, const std::string& side) {
 void bind_corner_pool(py::module_& m) {
     m.def(
         "corner_pool",
-        [](const py::object& x, const std::string& side) {
+        [](const Floats& x, const std::string& side) {
             const Operand given = operand("corner_pool", "x", x);
-            return run(pool_of("corner_pool", given, side));
+            return run<Floats>(pool_of("corner_pool", given, side));
         },
         py::arg("x"), py::pos_only(), py::kw_only(), py::arg("side"),
         "The maximum of each pixel and all those that its side of a corner looks at.");
     m.def(
         "corner_pool_backward",
-        [](const py::object& gradient, const py::object& x, const std::string& side) {
+        [](const Floats& gradient, const Floats& x, const std::string& side) {
             constexpr const char* op = "corner_pool_backward";
             const Operand g = operand(op, "gradient", gradient), given = operand(op, "x", x);
-            return run(CornerPoolBackward{pool_of(op, given, side), g.view});
+            return run<Floats>(CornerPoolBackward{pool_of(op, given, side), g.view});
         },
         py::arg("gradient"), py::arg("x"), py::pos_only(), py::kw_only(), py::arg("side"), "Gradient of corner_pool.");
 }

@@ -10,8 +10,8 @@ namespace graphdet::bindings {
 void bind_mask(py::module_& m) {
     m.def(
         "paste_masks",
-        [](const Floats& masks, const Floats& boxes, const Ints& count, std::int64_t height,
-           std::int64_t width, float threshold) {
+        [](const Floats& masks, const Floats& boxes, const Ints& count, std::int64_t height, std::int64_t width,
+           float threshold) {
             constexpr const char* op = "paste_masks";
             const Operand p = operand(op, "masks", masks), b = operand(op, "boxes", boxes),
                           c = operand(op, "count", count);
@@ -21,8 +21,8 @@ void bind_mask(py::module_& m) {
         py::arg("width"), py::arg("threshold") = 0.5F, "Bitmaps u8[N K height width] of masks in boxes.");
     m.def(
         "paste_runs",
-        [](const Floats& masks, const Floats& boxes, const Ints& count, std::int64_t height,
-           std::int64_t width, float threshold) {
+        [](const Floats& masks, const Floats& boxes, const Ints& count, std::int64_t height, std::int64_t width,
+           float threshold) {
             constexpr const char* op = "paste_masks";
             const Operand p = operand(op, "masks", masks), b = operand(op, "boxes", boxes),
                           c = operand(op, "count", count);

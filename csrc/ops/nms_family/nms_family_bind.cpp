@@ -17,7 +17,7 @@ Decay decay_of(const char* op, const std::string& name) {
 // Reads the operands, which stay alive during `then(args)`.
 template <class Args, class Then>
 auto with_candidates(const char* op, const py::object& boxes, const py::object& scores, const py::object& labels,
-                           const py::object& threshold, std::int64_t keep, bool agnostic, const Then& then) {
+                     const py::object& threshold, std::int64_t keep, bool agnostic, const Then& then) {
     const Operand b = operand(op, "boxes", boxes), s = operand(op, "scores", scores), l = operand(op, "labels", labels);
     Args args;
     args.boxes = b.view, args.scores = s.view, args.labels = l.view;
@@ -32,9 +32,8 @@ auto with_candidates(const char* op, const py::object& boxes, const py::object& 
 void bind_nms_family(py::module_& m) {
     m.def(
         "soft_nms",
-        [](const Floats& boxes, const Floats& scores, const Ints& labels,
-           const Scalar& score_threshold, const Scalar& iou_threshold, std::int64_t keep, bool agnostic,
-           const std::string& decay, float sigma) {
+        [](const Floats& boxes, const Floats& scores, const Ints& labels, const Scalar& score_threshold,
+           const Scalar& iou_threshold, std::int64_t keep, bool agnostic, const std::string& decay, float sigma) {
             return with_candidates<SoftNms>("soft_nms", boxes, scores, labels, score_threshold, keep, agnostic,
                                             [&](SoftNms& args) {
                                                 args.iou_threshold = scalar("soft_nms", "iou_threshold", iou_threshold);
@@ -47,8 +46,8 @@ void bind_nms_family(py::module_& m) {
         py::arg("sigma") = 0.5F, "Soft-NMS, image by image.");
     m.def(
         "matrix_nms",
-        [](const Floats& boxes, const Floats& scores, const Ints& labels,
-           const Scalar& score_threshold, std::int64_t keep, bool agnostic, const std::string& decay, float sigma) {
+        [](const Floats& boxes, const Floats& scores, const Ints& labels, const Scalar& score_threshold,
+           std::int64_t keep, bool agnostic, const std::string& decay, float sigma) {
             return with_candidates<MatrixNms>("matrix_nms", boxes, scores, labels, score_threshold, keep, agnostic,
                                               [&](MatrixNms& args) {
                                                   args.decay = decay_of("matrix_nms", decay);
@@ -60,8 +59,8 @@ void bind_nms_family(py::module_& m) {
         py::arg("sigma") = 2.0F, "Matrix NMS, image by image.");
     m.def(
         "fast_nms",
-        [](const Floats& boxes, const Floats& scores, const Ints& labels,
-           const Scalar& score_threshold, const Scalar& iou_threshold, std::int64_t keep, bool agnostic) {
+        [](const Floats& boxes, const Floats& scores, const Ints& labels, const Scalar& score_threshold,
+           const Scalar& iou_threshold, std::int64_t keep, bool agnostic) {
             return with_candidates<FastNms>(
                 "fast_nms", boxes, scores, labels, score_threshold, keep, agnostic,
                 [&](FastNms& args) { args.iou_threshold = scalar("fast_nms", "iou_threshold", iou_threshold); });

@@ -74,7 +74,7 @@ Ints area(const std::vector<std::string>& texts, std::int64_t height, std::int64
 }
 
 Doubles iou(const std::vector<std::string>& a, const std::vector<std::string>& b, std::int64_t height,
-               std::int64_t width, const std::vector<bool>& crowd) {
+            std::int64_t width, const std::vector<bool>& crowd) {
     const std::vector<Runs> left = read("rle_iou", a, height, width), right = read("rle_iou", b, height, width);
     raise_if_failed(require(crowd.empty() || crowd.size() == right.size(), "rle_iou: found ", crowd.size(),
                             " crowd flags for ", right.size(), " masks"));

@@ -14,8 +14,8 @@ using Size = std::array<std::int64_t, 2>;
 RoiGrid grid_of(const Size& size, std::int64_t samples, bool aligned) { return {size[0], size[1], samples, aligned}; }
 
 Floats levels(const Floats& boxes, const Ints& count, const py::Args<py::typing::Optional<Floats>>& maps,
-                  const std::vector<float>& strides, const Size& size, std::int64_t samples, bool aligned,
-                  float canonical, std::int64_t finest) {
+              const std::vector<float>& strides, const Size& size, std::int64_t samples, bool aligned, float canonical,
+              std::int64_t finest) {
     constexpr const char* op = "roi_align_levels";
     const Operand b = operand(op, "boxes", boxes), c = operand(op, "count", count);
     std::vector<Operand> held;
@@ -74,12 +74,11 @@ void bind_roi(py::module_& m) {
         "Maximum over the pixels of each bin of each RoI.");
     m.def(
         "roi_pool_backward",
-        [](const py::object& gradient, const py::object& features, const py::object& rois, const Size& size,
-           float scale) {
+        [](const Floats& gradient, const Floats& features, const Floats& rois, const Size& size, float scale) {
             constexpr const char* op = "roi_pool_backward";
             const Operand g = operand(op, "gradient", gradient);
             const Operand f = operand(op, "features", features), r = operand(op, "rois", rois);
-            return run(RoiPoolBackward{{f.view, r.view, grid_of(size, 0, true), scale}, g.view});
+            return run<Floats>(RoiPoolBackward{{f.view, r.view, grid_of(size, 0, true), scale}, g.view});
         },
         py::arg("gradient"), py::arg("features"), py::arg("rois"), py::pos_only(), py::kw_only(), py::arg("size"),
         py::arg("scale"), "Gradient of roi_pool with respect to its features.");

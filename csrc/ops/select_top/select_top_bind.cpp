@@ -20,7 +20,8 @@ void bind_select_top(py::module_& m) {
         "select_top",
         [](const Floats& scores, const Scalar& threshold, std::int64_t k, const std::string& activation) {
             const Operand s = operand("select_top", "scores", scores);
-            return run<Floats, Ints, Ints>(SelectTop{s.view, scalar("select_top", "threshold", threshold), k, activation_of(activation)});
+            return run<Floats, Ints, Ints>(
+                SelectTop{s.view, scalar("select_top", "threshold", threshold), k, activation_of(activation)});
         },
         py::arg("scores"), py::arg("threshold"), py::pos_only(), py::kw_only(), py::arg("k"),
         py::arg("activation") = "",
