@@ -1,12 +1,12 @@
-"""Native kernels. Contracts (shapes, ties, NaN, empty input) are the headers `csrc/ops/<op>/<op>.h`.
+"""Native kernels and the plan executor. Contracts (shapes, ties, NaN, empty input) are the headers in `csrc`.
 
-Arrays are float32, labels, index and count int64; other dtypes and shapes raise ValueError. Strided arrays are copied.
-Images and bitmaps are uint8 (or bool) and are read as they lie.
+Arrays of another element type or shape raise ValueError. Strided arrays are copied, images and bitmaps are read as they
+lie. `make stubs` writes this file.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,188 +14,9 @@ from numpy.typing import NDArray
 from graphdet.records import Preprocess
 from graphdet.runtime.adapters import Segment
 
-_Floats: TypeAlias = NDArray[np.float32]
-_Ints: TypeAlias = NDArray[np.int64]
-_Bytes: TypeAlias = NDArray[np.uint8] | NDArray[np.bool_]
-_Detections: TypeAlias = tuple[_Floats, _Floats, _Ints, _Ints]
-_Scalar: TypeAlias = float | np.floating[Any] | _Floats
-
-def select_top(
-    scores: _Floats, threshold: _Scalar, /, *, k: int, activation: str = ""
-) -> tuple[_Floats, _Ints, _Ints]: ...
-def gather(x: _Floats, index: _Ints, /) -> _Floats: ...
-def gather_rows(x: _Floats, index: _Ints, /) -> _Floats: ...
-def decode_deltas(
-    anchors: _Floats,
-    deltas: _Floats,
-    /,
-    *,
-    means: Sequence[float],
-    stds: Sequence[float],
-    max_ratio: float = 0.016,
-) -> _Floats: ...
-def decode_distances(points: _Floats, distances: _Floats, /) -> _Floats: ...
-def decode_points(points: _Floats, raw: _Floats, /) -> _Floats: ...
-def clip_boxes(boxes: _Floats, size: _Floats, /) -> _Floats: ...
-def to_image(boxes: _Floats, geometry: _Floats, /) -> _Floats: ...
-def concat(*xs: NDArray[Any], axis: int) -> NDArray[Any]: ...
-def sigmoid(x: _Floats, /) -> _Floats: ...
-def mul(a: _Floats, b: _Floats, /) -> _Floats: ...
-def nms(
-    boxes: _Floats,
-    scores: _Floats,
-    labels: _Ints,
-    score_threshold: _Scalar,
-    iou_threshold: _Scalar,
-    /,
-    *,
-    keep: int,
-    agnostic: bool,
-) -> tuple[_Floats, _Floats, _Ints, _Ints]: ...
-def _check_artefact(path: str, /) -> str: ...
-def soft_nms(
-    boxes: _Floats,
-    scores: _Floats,
-    labels: _Ints,
-    score_threshold: _Scalar,
-    iou_threshold: _Scalar,
-    /,
-    *,
-    keep: int = 0,
-    agnostic: bool = False,
-    decay: str = "linear",
-    sigma: float = 0.5,
-) -> _Detections: ...
-def matrix_nms(
-    boxes: _Floats,
-    scores: _Floats,
-    labels: _Ints,
-    score_threshold: _Scalar,
-    /,
-    *,
-    keep: int = 0,
-    agnostic: bool = False,
-    decay: str = "gaussian",
-    sigma: float = 2.0,
-) -> _Detections: ...
-def fast_nms(
-    boxes: _Floats,
-    scores: _Floats,
-    labels: _Ints,
-    score_threshold: _Scalar,
-    iou_threshold: _Scalar,
-    /,
-    *,
-    keep: int = 0,
-    agnostic: bool = False,
-) -> _Detections: ...
-def deform_conv2d(
-    x: _Floats,
-    weight: _Floats,
-    offset: _Floats,
-    mask: _Floats | None = None,
-    bias: _Floats | None = None,
-    /,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
-    groups: int = 1,
-    offset_groups: int = 1,
-) -> _Floats: ...
-def deform_conv2d_backward(
-    gradient: _Floats,
-    x: _Floats,
-    weight: _Floats,
-    offset: _Floats,
-    mask: _Floats | None = None,
-    /,
-    *,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
-    groups: int = 1,
-    offset_groups: int = 1,
-) -> tuple[_Floats, ...]: ...
-def deform_attention(value: _Floats, locations: _Floats, weights: _Floats, /, *levels: _Floats) -> _Floats: ...
-def deform_attention_backward(
-    gradient: _Floats, value: _Floats, locations: _Floats, weights: _Floats, /, *levels: _Floats
-) -> tuple[_Floats, _Floats, _Floats]: ...
-def carafe(x: _Floats, kernels: _Floats, /, *, size: int = 5, groups: int = 1, scale: int = 2) -> _Floats: ...
-def carafe_backward(
-    gradient: _Floats, x: _Floats, kernels: _Floats, /, *, size: int = 5, groups: int = 1, scale: int = 2
-) -> tuple[_Floats, _Floats]: ...
-def corner_pool(x: _Floats, /, *, side: str) -> _Floats: ...
-def corner_pool_backward(gradient: _Floats, x: _Floats, /, *, side: str) -> _Floats: ...
-def masked_conv2d(
-    x: _Floats, weight: _Floats, mask: _Floats, bias: _Floats | None = None, /, *, stride: int = 1, padding: int = 0
-) -> _Floats: ...
-def focal_loss(logits: _Floats, labels: _Ints, /, *, alpha: float = 0.25, gamma: float = 2.0) -> _Floats: ...
-def focal_loss_backward(
-    gradient: _Floats, logits: _Floats, labels: _Ints, /, *, alpha: float = 0.25, gamma: float = 2.0
-) -> _Floats: ...
-def pairwise_iou(a: _Floats, b: _Floats, /, *, generalised: bool = False) -> _Floats: ...
-def roi_align(
-    features: _Floats, rois: _Floats, /, *, size: Sequence[int], scale: float, samples: int = 0, aligned: bool = True
-) -> _Floats: ...
-def roi_align_backward(
-    gradient: _Floats,
-    rois: _Floats,
-    /,
-    *,
-    map: Sequence[int],
-    size: Sequence[int],
-    scale: float,
-    samples: int = 0,
-    aligned: bool = True,
-) -> _Floats: ...
-def roi_align_levels(
-    boxes: _Floats,
-    count: _Ints,
-    /,
-    *levels: _Floats | None,
-    strides: Sequence[float],
-    size: Sequence[int],
-    samples: int = 0,
-    aligned: bool = True,
-    canonical: float = 224.0,
-    finest: int = 2,
-) -> _Floats: ...
-def roi_pool(features: _Floats, rois: _Floats, /, *, size: Sequence[int], scale: float) -> _Floats: ...
-def roi_pool_backward(
-    gradient: _Floats, features: _Floats, rois: _Floats, /, *, size: Sequence[int], scale: float
-) -> _Floats: ...
-def paste_masks(
-    masks: _Floats, boxes: _Floats, count: _Ints, /, *, height: int, width: int, threshold: float = 0.5
-) -> NDArray[np.uint8]: ...
-def paste_runs(
-    masks: _Floats, boxes: _Floats, count: _Ints, /, *, height: int, width: int, threshold: float = 0.5
-) -> list[list[bytes]]: ...
-def rle_encode(masks: _Bytes, /) -> list[bytes]: ...
-def rle_decode(counts: Sequence[bytes], /, *, height: int, width: int) -> NDArray[np.uint8]: ...
-def rle_area(counts: Sequence[bytes], /, *, height: int, width: int) -> _Ints: ...
-def rle_iou(
-    a: Sequence[bytes], b: Sequence[bytes], /, *, height: int, width: int, crowd: Sequence[bool] = ()
-) -> NDArray[np.float64]: ...
-def preprocess(
-    image: NDArray[np.uint8],
-    out: _Floats,
-    /,
-    *,
-    height: int,
-    width: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    reverse: bool = False,
-    pad: float = 0.0,
-) -> None: ...
-def prepare(
-    images: Sequence[tuple[NDArray[np.uint8], bool]], rule: Preprocess, size: tuple[int, int] | None, /
-) -> tuple[_Floats, _Floats, _Floats]: ...
-def fitted(shape: tuple[int, int], rule: Preprocess, size: tuple[int, int] | None, /) -> tuple[int, int]: ...
-def refuse_external_data(model: bytes, /) -> None: ...
-
 class Engine:
+    """The plan executor. `graphdet.runtime.Engine` is its friendly face."""
+
     def __init__(
         self,
         header: str,
@@ -207,25 +28,368 @@ class Engine:
         workers: int = 1,
         queue: int = 32,
     ) -> None: ...
+    def close(self) -> None:
+        """Cancel submitted work that waits, and wait for what runs."""
+
     def detect(
-        self, images: list[tuple[NDArray[np.uint8], bool]], thresholds: dict[str, float]
-    ) -> list[tuple[_Floats, _Floats, _Ints, tuple[int, int]]]: ...
+        self, images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]], thresholds: Mapping[str, float]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], tuple[int, int]]]:
+        """Detect objects in images."""
+
     def run(
         self,
-        pixels: _Floats,
-        size: _Floats,
-        geometry: _Floats,
-        thresholds: dict[str, float],
-        watch: Callable[[str, NDArray[Any]], None] | None = None,
-    ) -> dict[str, NDArray[Any]]: ...
+        pixels: NDArray[np.float32],
+        size: NDArray[np.float32],
+        geometry: NDArray[np.float32],
+        thresholds: Mapping[str, float],
+        watch: Callable[[str, NDArray[Any]], Any] | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Run the plan on one prepared batch."""
+
     def submit(
         self,
-        images: list[tuple[NDArray[np.uint8], bool]],
-        thresholds: dict[str, float],
+        images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]],
+        thresholds: Mapping[str, float],
         future: Future[Any],
-        convert: Callable[[list[tuple[_Floats, _Floats, _Ints, tuple[int, int]]]], Any],
-    ) -> None: ...
-    def close(self) -> None: ...
+        convert: Callable[
+            [list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], tuple[int, int]]]], Any
+        ],
+    ) -> None:
+        """Queue a detection that settles a concurrent.futures.Future."""
 
-def threads() -> int: ...
-def set_threads(count: int, /) -> None: ...
+def _check_artefact(path: str, /) -> str:
+    """What the C++ engine says of a .gdet file: 'GD403: ...', or nothing when every byte is right."""
+
+def carafe(
+    x: NDArray[np.float32], kernels: NDArray[np.float32], /, *, size: int = 5, groups: int = 1, scale: int = 2
+) -> NDArray[np.float32]:
+    """Upsampling where each output pixel weighs a window of the input itself."""
+
+def carafe_backward(
+    gradient: NDArray[np.float32],
+    x: NDArray[np.float32],
+    kernels: NDArray[np.float32],
+    /,
+    *,
+    size: int = 5,
+    groups: int = 1,
+    scale: int = 2,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gradients of carafe: of x and of kernels."""
+
+def clip_boxes(boxes: NDArray[np.float32], size: NDArray[np.float32], /) -> NDArray[np.float32]:
+    """Corners moved into [0, w] x [0, h] of their image."""
+
+def concat(*args: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Arrays joined along one axis."""
+
+def corner_pool(x: NDArray[np.float32], /, *, side: str) -> NDArray[np.float32]:
+    """The maximum of each pixel and all those that its side of a corner looks at."""
+
+def corner_pool_backward(gradient: NDArray[np.float32], x: NDArray[np.float32], /, *, side: str) -> NDArray[np.float32]:
+    """Gradient of corner_pool."""
+
+def decode_deltas(
+    anchors: NDArray[np.float32],
+    deltas: NDArray[np.float32],
+    /,
+    *,
+    means: Sequence[float],
+    stds: Sequence[float],
+    max_ratio: float = 0.016,
+) -> NDArray[np.float32]:
+    """Boxes from centre and size deltas against anchors."""
+
+def decode_distances(points: NDArray[np.float32], distances: NDArray[np.float32], /) -> NDArray[np.float32]:
+    """Boxes from points and distances to their sides."""
+
+def decode_points(points: NDArray[np.float32], raw: NDArray[np.float32], /) -> NDArray[np.float32]:
+    """Boxes from raw centre and log size at grid points."""
+
+def deform_attention(
+    value: NDArray[np.float32],
+    locations: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    /,
+    *args: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Per query and head, a weighted sum of values sampled from the levels' maps."""
+
+def deform_attention_backward(
+    gradient: NDArray[np.float32],
+    value: NDArray[np.float32],
+    locations: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    /,
+    *args: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Gradients of deform_attention: of value, locations and weights."""
+
+def deform_conv2d(
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    mask: NDArray[np.float32] | None = None,
+    bias: NDArray[np.float32] | None = None,
+    /,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    offset_groups: int = 1,
+) -> NDArray[np.float32]:
+    """Convolution with moved, weighed kernel points."""
+
+def deform_conv2d_backward(
+    gradient: NDArray[np.float32],
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    mask: NDArray[np.float32] | None = None,
+    /,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+    groups: int = 1,
+    offset_groups: int = 1,
+) -> Any:
+    """Gradients of deform_conv2d: of x, weight, offset and, where there is one, mask."""
+
+def fast_nms(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    score_threshold: float | np.floating[Any] | NDArray[np.float32],
+    iou_threshold: float | np.floating[Any] | NDArray[np.float32],
+    /,
+    *,
+    keep: int = 0,
+    agnostic: bool = False,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Fast NMS, image by image."""
+
+def fitted(shape: tuple[int, int], rule: Preprocess, size: tuple[int, int] | None, /) -> tuple[int, int]:
+    """(height, width) to which an image is scaled."""
+
+def focal_loss(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], /, *, alpha: float = 0.25, gamma: float = 2.0
+) -> NDArray[np.float32]:
+    """Sigmoid focal loss of each row, summed over classes."""
+
+def focal_loss_backward(
+    gradient: NDArray[np.float32],
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    /,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+) -> NDArray[np.float32]:
+    """Gradient of focal_loss with respect to its logits."""
+
+def gather(x: NDArray[np.float32], index: NDArray[np.int64], /) -> NDArray[np.float32]:
+    """Entries of a row, picked by index, image by image."""
+
+def gather_rows(x: NDArray[np.float32], index: NDArray[np.int64], /) -> NDArray[np.float32]:
+    """Rows of a table, picked by index, image by image."""
+
+def masked_conv2d(
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    bias: NDArray[np.float32] | None = None,
+    /,
+    *,
+    stride: int = 1,
+    padding: int = 0,
+) -> NDArray[np.float32]:
+    """A convolution where the mask exceeds 0, and 0 elsewhere."""
+
+def matrix_nms(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    score_threshold: float | np.floating[Any] | NDArray[np.float32],
+    /,
+    *,
+    keep: int = 0,
+    agnostic: bool = False,
+    decay: str = "gaussian",
+    sigma: float = 2.0,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Matrix NMS, image by image."""
+
+def mul(a: NDArray[np.float32], b: NDArray[np.float32], /) -> NDArray[np.float32]:
+    """Product with NumPy broadcasting."""
+
+def nms(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    score_threshold: float | np.floating[Any] | NDArray[np.float32],
+    iou_threshold: float | np.floating[Any] | NDArray[np.float32],
+    /,
+    *,
+    keep: int,
+    agnostic: bool,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Greedy non-maximum suppression, image by image."""
+
+def pairwise_iou(
+    a: NDArray[np.float32], b: NDArray[np.float32], /, *, generalised: bool = False
+) -> NDArray[np.float32]:
+    """IoU, or generalised IoU, of each box of a with each of b, image by image."""
+
+def paste_masks(
+    masks: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    count: NDArray[np.int64],
+    /,
+    *,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+) -> NDArray[np.uint8] | NDArray[np.bool_]:
+    """Bitmaps u8[N K height width] of masks in boxes."""
+
+def paste_runs(
+    masks: NDArray[np.float32],
+    boxes: NDArray[np.float32],
+    count: NDArray[np.int64],
+    /,
+    *,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+) -> list[list[bytes]]:
+    """COCO's run-length texts, K for each image, of what paste_masks would paint."""
+
+def prepare(
+    images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]], rule: Preprocess, size: tuple[int, int] | None, /
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Images as one batch: (pixels f32[N 3 H W], size f32[N 2], geometry f32[N 4])."""
+
+def preprocess(
+    image: NDArray[np.uint8] | NDArray[np.bool_],
+    out: NDArray[np.float32],
+    /,
+    *,
+    height: int,
+    width: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    reverse: bool = False,
+    pad: float = 0.0,
+) -> None:
+    """Resize, normalise and pad an image of bytes into out f32[3 H W]."""
+
+def refuse_external_data(model: bytes, /) -> None:
+    """Raise ValueError for an ONNX model whose tensors lie in other files, or for what is no ONNX model."""
+
+def rle_area(counts: Sequence[str], /, *, height: int, width: int) -> NDArray[np.int64]:
+    """How many pixels each mask has."""
+
+def rle_decode(counts: Sequence[str], /, *, height: int, width: int) -> NDArray[np.uint8] | NDArray[np.bool_]:
+    """Masks u8[K H W] of run-length texts."""
+
+def rle_encode(masks: NDArray[np.uint8] | NDArray[np.bool_], /) -> list[bytes]:
+    """COCO's run-length text of each mask u8[K H W]."""
+
+def rle_iou(
+    a: Sequence[str], b: Sequence[str], /, *, height: int, width: int, crowd: Sequence[bool] = []
+) -> NDArray[np.float64]:
+    """f64[A B]: overlap of each mask of a with each of b; over a's area alone where b is a crowd."""
+
+def roi_align(
+    features: NDArray[np.float32],
+    rois: NDArray[np.float32],
+    /,
+    *,
+    size: Sequence[int],
+    scale: float,
+    samples: int = 0,
+    aligned: bool = True,
+) -> NDArray[np.float32]:
+    """Average of bilinear samples in each bin of each RoI."""
+
+def roi_align_backward(
+    gradient: NDArray[np.float32],
+    rois: NDArray[np.float32],
+    /,
+    *,
+    map: Sequence[int],
+    size: Sequence[int],
+    scale: float,
+    samples: int = 0,
+    aligned: bool = True,
+) -> NDArray[np.float32]:
+    """Gradient of roi_align with respect to its features; map is (images, height, width) of those."""
+
+def roi_align_levels(
+    boxes: NDArray[np.float32],
+    count: NDArray[np.int64],
+    /,
+    *args: NDArray[np.float32] | None,
+    strides: Sequence[float],
+    size: Sequence[int],
+    samples: int = 0,
+    aligned: bool = True,
+    canonical: float = 224.0,
+    finest: int = 2,
+) -> NDArray[np.float32]:
+    """roi_align where each RoI reads one level of a pyramid."""
+
+def roi_pool(
+    features: NDArray[np.float32], rois: NDArray[np.float32], /, *, size: Sequence[int], scale: float
+) -> NDArray[np.float32]:
+    """Maximum over the pixels of each bin of each RoI."""
+
+def roi_pool_backward(
+    gradient: NDArray[np.float32],
+    features: NDArray[np.float32],
+    rois: NDArray[np.float32],
+    /,
+    *,
+    size: Sequence[int],
+    scale: float,
+) -> NDArray[np.float32]:
+    """Gradient of roi_pool with respect to its features."""
+
+def select_top(
+    scores: NDArray[np.float32],
+    threshold: float | np.floating[Any] | NDArray[np.float32],
+    /,
+    *,
+    k: int,
+    activation: str = "",
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Top-k of the flattened (row, class) entries of each image whose activated score exceeds the threshold."""
+
+def set_threads(count: int, /) -> None:
+    """Set how many threads a kernel may use; 0 restores the number of processors."""
+
+def sigmoid(x: NDArray[np.float32], /) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x))."""
+
+def soft_nms(
+    boxes: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    score_threshold: float | np.floating[Any] | NDArray[np.float32],
+    iou_threshold: float | np.floating[Any] | NDArray[np.float32],
+    /,
+    *,
+    keep: int = 0,
+    agnostic: bool = False,
+    decay: str = "linear",
+    sigma: float = 0.5,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Soft-NMS, image by image."""
+
+def threads() -> int:
+    """How many threads a kernel may use."""
+
+def to_image(boxes: NDArray[np.float32], geometry: NDArray[np.float32], /) -> NDArray[np.float32]:
+    """Boxes in original pixels: (xyxy - offset) / scale."""
