@@ -17,7 +17,8 @@ from tests.csrc.vectors import FOLDER, vectors
 WORDS: dict[str, str] = json.loads((FOLDER / "words.json").read_text()) if (FOLDER / "words.json").exists() else {}
 
 
-def test_the_files_are_as_written(tmp_path: Path) -> None:
+def test_files_written_today(tmp_path: Path) -> None:
+    """A later version writes other bytes; those of earlier ones stay, as readers must go on judging them."""
     made = vectors(tmp_path)
     if os.environ.get("GRAPHDET_GOLDEN") == "write":
         FOLDER.mkdir(exist_ok=True)
@@ -27,22 +28,27 @@ def test_the_files_are_as_written(tmp_path: Path) -> None:
         (FOLDER / "words.json").write_text(words + "\n")
         return
     assert {name: words for name, (_, words) in made.items()} == WORDS
-    for name, (content, _) in made.items():
-        assert (FOLDER / f"{name}.gdet").read_bytes() == content, "the format has changed; `make golden` rewrites them"
+    for name, (content, words) in made.items():
+        (tmp_path / f"{name}.gdet").write_bytes(content)
+        agree(tmp_path / f"{name}.gdet", words)
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_both_readers_say_the_same(name: str) -> None:
+def test_files_written_before(name: str) -> None:
+    agree(FOLDER / f"{name}.gdet", WORDS[name])
+
+
+def agree(path: Path, words: str) -> None:
+    """Both readers give the code that the name begins with, and these words."""
     native: Any = importlib.import_module("graphdet.runtime._C")
-    path = FOLDER / f"{name}.gdet"
-    expected = name.split("-")[0] if name != "good" else ""
+    expected = path.stem.split("-")[0] if path.stem != "good" else ""
+    found = ("", "")
     try:
         read_artefact(path).verify()
-        found = ("", "")
     except GdError as error:
         found = (error.code, error.message)
     assert found[0] == expected
-    assert WORDS[name] in found[1]
+    assert words in found[1]
     code, _, text = native._check_artefact(str(path)).partition(": ")
     assert code == expected
-    assert WORDS[name] in text
+    assert words in text
