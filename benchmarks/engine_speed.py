@@ -2,9 +2,9 @@
 
 Runs of one detector at batch 1: the whole call (image in, detections out), the engine on prepared pixels (network,
 selection, suppression), its dense segment alone, and the same detector as a PyTorch module in evaluation mode on the
-same pixels. Rounds are interleaved, so that a busy machine disturbs all of them alike. What the network does not need is
-also given in processor time, which other programs disturb least. `--program` names the C++ example `bench`, which makes
-the whole call on the same file.
+same pixels. Rounds are interleaved, so that a busy machine disturbs all of them alike. What the network does not need
+is also given in processor time, which other programs disturb least. `--program` names the C++ example `bench`, which
+makes the whole call on the same file.
 """
 
 from __future__ import annotations
