@@ -12,11 +12,12 @@ from typing import Any
 
 import click
 import numpy as np
-from _case import Case, boxes_of, close, measure
 from _common import ROOT, common, finish, watched
-from _sampling import sampling_cases
 
 sys.path.insert(0, str(ROOT))  # a checkout needs no installation
+
+from _case import Case, boxes_of, close, measure
+from _sampling import sampling_cases
 
 from graphdet.runtime.kernels import kernels
 
