@@ -85,8 +85,10 @@ def test_explain(run: Run) -> None:
     d = document(run("explain", "yolox_scenes", "--json"))
     fused = next(p for p in d["passes"] if p["pass"] == "fuse_conv_norm")
     assert fused["rewrites"] == 104
+    assert [fault["op"] for fault in d["known_bad"]] == ["nms"]
     text = run("explain", "yolox_scenes", "--size", "dynamic", "--batch", "dynamic").stdout
     assert "fuse_conv_norm" in text
+    assert "NonMaxSuppression on openvino" in text
 
 
 def test_diff_of_variants(run: Run) -> None:

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphdet.blocks import deform_conv
 from graphdet.compiler.backends.numpy.execute import execute
 from graphdet.compiler.backends.onnx.emit import emit, to_bytes
 from graphdet.ir import Dim, tensor, tracing
+from graphdet.ir.initial import initial_values
 from graphdet.ir.trace import graph_input
-from graphdet.ops import concat, deform_attention, deform_conv2d, reshape, transpose
+from graphdet.ops import concat, conv2d, deform_attention, deform_conv2d, reshape, transpose
 from graphdet.runtime.adapters import open_segment
 from tests.ops.cases import assert_same
 
@@ -232,3 +234,23 @@ def test_training_uses_the_kernels() -> None:
         found.append([out.detach(), *(x.grad for x in leaves)])
     assert "_Native" in type(RULES["deform_conv2d"](torch, *leaves, **how).grad_fn).__name__
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("modulated", [True, False])
+def test_block_begins_as_an_ordinary_convolution(modulated: bool) -> None:
+    """Offsets are zero at first, a mask is one half. Parameters have the names of the reference."""
+    with tracing("block") as opened:
+        x = graph_input("x", tensor("f32", Dim.symbol("N"), 4, Dim.symbol("H"), Dim.symbol("W")))
+        out = deform_conv("conv2", x, 6, stride=2, groups=2, dilation=2, offset_groups=2, modulated=modulated)
+    graph = opened.graph({"y": out})
+    values = initial_values(graph)
+    shapes = {name: v.shape for name, v in values.items()}
+    moved = (54 if modulated else 36, 4, 3, 3)
+    assert shapes == {
+        "conv2.weight": (6, 2, 3, 3), "conv2.bias": (6,), "conv2.conv_offset.weight": moved,
+        "conv2.conv_offset.bias": moved[:1],
+    }  # fmt: skip
+    x = floats(np.random.default_rng(0), 2, 4, 9, 7)
+    (found,) = execute(graph, {"x": x}, values).values()
+    plain = conv2d.rules["reference"](x, values["conv2.weight"], None, stride=2, padding=2, dilation=2, groups=2)
+    np.testing.assert_allclose(found, plain * (0.5 if modulated else 1), rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/check.h"
 #include "core/lanes.h"
@@ -12,47 +13,63 @@ namespace graphdet {
 
 namespace {
 
-// With z the logit of being wrong: the loss is weight * miss^gamma * rise, where miss = sigmoid(z) and
-// rise = log(1 + e^z) = -log(1 - miss).
-struct Point {
-    float miss, rise, power;
+// Sixteen classes of a row. With z the logit of being wrong, the loss is weight * miss^gamma * rise, where miss is
+// sigmoid(z), and rise is log(1 + e^z) = -log(1 - miss).
+struct Classes {
+    float z[kLanes], sign[kLanes], weight[kLanes];
+    Lanes miss, rise, power;
+
+    GD_INLINE void read(const float* logits, std::int64_t begin, std::int64_t count, std::int64_t label, float alpha) {
+        for (std::int64_t i = 0; i < kLanes; ++i) z[i] = sign[i] = weight[i] = 0.0F;
+        for (std::int64_t i = 0; i < count; ++i) {
+            z[i] = logits[begin + i];
+            sign[i] = 1.0F;
+            weight[i] = 1.0F - alpha;
+        }
+        if (label < begin || label >= begin + count) return;
+        z[label - begin] = -z[label - begin];
+        sign[label - begin] = -1.0F;
+        weight[label - begin] = alpha;
+    }
+
+    GD_INLINE void compute(float gamma) {
+        const Lanes zero = {}, given = *reinterpret_cast<const Lanes*>(z);
+        const Lanes high = given > zero + 1e4F ? zero + 1e4F : given;
+        const Lanes at = high < zero - 1e4F ? zero - 1e4F : high;
+        const Lanes size = at < zero ? -at : at;
+        Lanes small, extra;
+        exp_of_negative(-size, small);
+        log1p_of_unit(small, extra);
+        const Lanes inverse = 1.0F / (1.0F + small);
+        const Lanes fall = (at < zero ? size : zero) + extra;  // -log(miss)
+        miss = at < zero ? small * inverse : inverse;
+        rise = (at < zero ? zero : size) + extra;
+        exp_of_negative(-gamma * fall, power);
+    }
 };
 
-GD_INLINE Point point_of(float z, float gamma) {
-    const float limited = z < -1e4F ? -1e4F : z > 1e4F ? 1e4F : z;
-    const float size = limited < 0.0F ? -limited : limited;
-    const float small = exp_of_negative(-size), extra = log1p_of_unit(small);
-    const float inverse = 1.0F / (1.0F + small);
-    const float fall = (limited < 0.0F ? size : 0.0F) + extra;  // -log(miss)
-    return {limited < 0.0F ? small * inverse : inverse, (limited < 0.0F ? 0.0F : size) + extra,
-            exp_of_negative(-gamma * fall)};
-}
-
 GD_CLONES float loss_row(const float* logits, std::int64_t classes, std::int64_t label, float alpha, float gamma) {
-    float sums[kLanes] = {};
+    Lanes sum = {};
+    Classes at;
     for (std::int64_t begin = 0; begin < classes; begin += kLanes) {
-        const std::int64_t count = std::min(kLanes, classes - begin);
-        float z[kLanes] = {}, weight[kLanes] = {};
-        for (std::int64_t i = 0; i < count; ++i) {
-            const bool is = begin + i == label;
-            z[i] = is ? -logits[begin + i] : logits[begin + i];
-            weight[i] = is ? alpha : 1.0F - alpha;
-        }
-        for (int i = 0; i < kLanes; ++i) {
-            const Point at = point_of(z[i], gamma);
-            sums[i] += weight[i] * at.power * at.rise;
-        }
+        at.read(logits, begin, std::min(kLanes, classes - begin), label, alpha);
+        at.compute(gamma);
+        sum += *reinterpret_cast<const Lanes*>(at.weight) * at.power * at.rise;
     }
-    return sum_of(*reinterpret_cast<const Lanes*>(sums));
+    return sum_of(sum);
 }
 
 GD_CLONES void backward_row(const float* logits, std::int64_t classes, std::int64_t label, float alpha, float gamma,
                             float gradient, float* out) {
-    for (std::int64_t c = 0; c < classes; ++c) {
-        const bool is = c == label;
-        const Point at = point_of(is ? -logits[c] : logits[c], gamma);
-        const float slope = at.power * (gamma * (1.0F - at.miss) * at.rise + at.miss);
-        out[c] = (is ? -alpha : 1.0F - alpha) * slope * gradient;
+    Classes at;
+    for (std::int64_t begin = 0; begin < classes; begin += kLanes) {
+        const std::int64_t count = std::min(kLanes, classes - begin);
+        at.read(logits, begin, count, label, alpha);
+        at.compute(gamma);
+        const Lanes slope = at.power * (gamma * (1.0F - at.miss) * at.rise + at.miss) * gradient;
+        const Lanes found =
+            *reinterpret_cast<const Lanes*>(at.sign) * *reinterpret_cast<const Lanes*>(at.weight) * slope;
+        std::memcpy(out + begin, &found, static_cast<std::size_t>(count) * sizeof(float));
     }
 }
 
