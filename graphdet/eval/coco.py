@@ -174,7 +174,7 @@ def evaluate_results(
     truth, (metric,) = read_annotations(Path(annotations)), check_metrics([iou_type])
     images = {image["id"] for image in truth["images"]}
     known = {c["id"] for c in truth["categories"]} | ({1} if metric == "proposal" else set())
-    rows = _read_results(Path(results), images, known, metric)
+    rows = read_results(Path(results), images, known, metric)
     library = choose_backend(backend)
     if metric == "proposal":
         figures = recalls(truth, rows, sorted(images), library)
@@ -241,7 +241,13 @@ def _segmentation(drawn: Array) -> Json:
     return {"segmentation": mask.encode(np.asfortranarray(drawn)), "area": int(drawn.sum(dtype=np.int64))}
 
 
-def _read_results(file: Path, images: set[int], categories: set[int], iou_type: str) -> list[Json]:
+def read_results(file: Path, images: set[int], categories: set[int], iou_type: str) -> list[Json]:
+    """The rows of a COCO results file, checked.
+
+    Raises:
+        MissingFile: the file does not exist.
+        BadDataset: it is malformed, or of other images or categories; the message names the row.
+    """
     if not file.is_file():
         raise MissingFile(f"results file {str(file)!r} does not exist")
     try:

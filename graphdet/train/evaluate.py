@@ -35,7 +35,8 @@ class TorchEngine:
         """One `Detections` per image."""
         if not images:
             return []
-        ready = prepare(images, self.variant.preprocess)
+        spec = self.variant.preprocess  # an engine of a letterboxed detector has this input size, whatever the images
+        ready = prepare(images, spec, size=spec.size if spec.fit == "letterbox" else None)
         inputs = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry}
         given = {k: torch.from_numpy(v).to(self.device) for k, v in inputs.items() if k in self.graph.inputs}
         arrays = {k: v.cpu().numpy() for k, v in self.module(**given).items()}

@@ -178,7 +178,10 @@ def test_evaluation_and_result(tmp_path: Path) -> None:
     assert weights.classes == zoo.get("yolox_scenes").row.classes
     engine = TorchEngine(zoo.get("yolox_scenes"))
     engine.load(weights.tensors)
+    shapes: list[tuple[int, ...]] = []
+    engine.module.register_forward_pre_hook(lambda m, a, k: shapes.append(tuple(k["pixels"].shape)), with_kwargs=True)
     assert len(engine([np.zeros((50, 70, 3), np.uint8)])) == 1
+    assert shapes == [(1, 3, 320, 320)], "as the compiled engine sees it, not cut to the image"
     assert engine([]) == []
 
 

@@ -1,0 +1,99 @@
+"""Look into the results of a test: classes, confusions, curves, and the best and worst images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graphdet.cli._output import emit, json_option, make_folder, note, table
+
+if TYPE_CHECKING:
+    from graphdet.data import Dataset, Sample
+    from graphdet.records import Detections
+
+    Pairs = list[tuple[Sample, Detections]]
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="The dataset that was tested on; see `graphdet data --help`.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the report.")
+@click.option("--overlap", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="IoU of a correct box.")
+@click.option("--points", type=click.Choice(["all", "eleven"]), default="all", show_default=True, help="VOC's rule.")
+@click.option("--score", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Shown, and in confusions.")
+@click.option("--top", type=click.IntRange(0), default=12, show_default=True, help="Best and worst images shown.")
+@json_option
+def command(
+    results: Path, data: str, output: Path, overlap: float, points: Any, score: float, top: int, as_json: bool
+) -> None:
+    """Write a report on RESULTS, a COCO results file: index.html with pictures, and report.json.
+
+    \b
+    Example:
+      graphdet test x.gdet --data voc:BCCD:test --save found.json
+      graphdet analyse found.json --data voc:BCCD:test -o report
+    """  # noqa: D301
+    import json
+
+    from graphdet.data import parse_data
+    from graphdet.draw.curves import plot_lines, plot_matrix
+    from graphdet.eval import confusion_matrix, evaluate_voc
+    from graphdet.eval.results import image_scores, read_pairs
+
+    dataset, folder = parse_data(data), make_folder(output)
+    pairs = read_pairs(dataset, results)
+    plain = [(sample.truth, found) for sample, found in pairs]
+    figures = evaluate_voc(plain, dataset.classes, overlap=overlap, points=points)
+    matrix = confusion_matrix(plain, len(dataset.classes), score=score, overlap=overlap)
+    report = {**figures.as_dict(), "confusion": matrix.tolist(), "classes": list(dataset.classes)}
+    (folder / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    plot_matrix(folder / "confusion.png", matrix, [*dataset.classes, "background"])
+    lines = {
+        f"{n} {c.ap:.3f}": (c.recall.tolist(), c.precision.tolist()) for n, c in figures.curves.items() if c.ap >= 0
+    }
+    plot_lines(folder / "precision_recall.png", {"precision": lines}, x="recall")
+    ranked = sorted((s, i) for i, s in enumerate(image_scores(pairs, dataset.classes, overlap)) if s >= 0)
+    shown = {"worst": ranked[:top], "best": ranked[::-1][:top]}
+    _write_page(folder, dataset, pairs, shown, score)
+    if as_json:
+        emit(report)
+        return
+    rows = [
+        (
+            name,
+            c["objects"],
+            c["detections"],
+            f"{100 * c['recall']:.1f}",
+            None if c["ap"] < 0 else f"{100 * c['ap']:.1f}",
+        )
+        for name, c in report["per_class"].items()
+    ]
+    table(("class", ">objects", ">detections", ">recall", ">AP"), rows)
+    click.echo(f"mAP at {overlap:g}: {100 * figures.mean:.1f}")
+    note(f"report written to {folder / 'index.html'}")
+
+
+def _write_page(
+    folder: Path, dataset: Dataset, pairs: Pairs, shown: dict[str, list[tuple[float, int]]], score: float
+) -> None:
+    """Pictures of truth beside detections, and the page that holds everything."""
+    import cv2
+    import numpy as np
+
+    from graphdet.draw.boxes import draw_detections, draw_truth
+
+    parts = ['<img src="precision_recall.png"><img src="confusion.png">']
+    for title, ranked in shown.items():
+        parts.append(f"<h2>{title} images: annotated left, found right</h2>")
+        for value, index in ranked:
+            sample, found = pairs[index]
+            pixels = sample.pixels()
+            both = draw_truth(pixels, sample.truth, dataset.classes), draw_detections(pixels, found, score=score)
+            name = f"{title}_{index:06d}.jpg"
+            cv2.imwrite(str(folder / name), np.concatenate(both, axis=1))
+            parts.append(f'<figure><img src="{name}" loading="lazy"><figcaption>{value:.3f}</figcaption></figure>')
+    style = "body{font:14px sans-serif;margin:1em}img{max-width:860px}figure{margin:4px 0}"
+    head = f'<!doctype html><meta charset="utf-8"><title>report</title><style>{style}</style>'
+    (folder / "index.html").write_text(head + "\n".join(parts), encoding="utf-8")
