@@ -58,11 +58,13 @@ def conv(
     return ops.conv2d(x, weight, shift, stride=stride, padding=same, dilation=dilation, groups=groups)
 
 
-def conv_transpose(name: str, x: Value, out: int, *, size: int, stride: int, padding: int = 0) -> Value:
+def conv_transpose(
+    name: str, x: Value, out: int, *, size: int, stride: int, padding: int = 0, bias: bool = True
+) -> Value:
     """A transposed convolution; parameters `name.weight` [in, out, size, size], `name.bias`."""
     with scope(name):
         weight = parameter("weight", x.dim(1), out, size, size, init="kaiming")
-        shift = parameter("bias", out, init="constant")
+        shift = parameter("bias", out, init="constant") if bias else None
     return ops.conv_transpose2d(x, weight, shift, stride=stride, padding=padding)
 
 

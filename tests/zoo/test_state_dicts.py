@@ -21,6 +21,7 @@ FAMILIES = {
     "ATSS": "atss/",
     "FCOS": "fcos/",
     "GFL": "gfl/",
+    "CenterNet": "centernet/",
     "SingleStageDetector": "ssd/",
     "YOLOV3": "yolo/",
     "RetinaNet": "retinanet/",
@@ -104,7 +105,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 160
+    assert len(found) == 162
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

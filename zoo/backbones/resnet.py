@@ -13,18 +13,19 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 @dataclass(frozen=True)
 class ResNet:
-    """A residual network as detectors use it: batch norm keeps its stored statistics in training.
+    """A residual network as detectors use it.
 
     caffe: a bottleneck strides in its first 1x1 convolution (the original networks) instead of its 3x3 one, and batch
     norm learns nothing · frozen: how many stages, counted from the stem, learn nothing · fixed_norm: batch norm learns
-    nothing · groups, group_width: ResNeXt's cardinality and width · strides, dilations: of the stages; a dilated one
-    has dilated 3x3 convolutions.
+    nothing · stored: it keeps its stored statistics in training · groups, group_width: ResNeXt's cardinality and width
+    · strides, dilations: of the stages; a dilated one has dilated 3x3 convolutions.
     """
 
     depth: int = 50
     caffe: bool = False
     frozen: int = 1
     fixed_norm: bool = False
+    stored: bool = True
     groups: int = 1
     group_width: int = 64
     strides: tuple[int, ...] = (1, 2, 2, 2)
@@ -51,7 +52,7 @@ class ResNet:
         return x
 
     def _norm(self, learns: bool) -> Norm:
-        return Norm(stored=True, trainable=learns and not (self.caffe or self.fixed_norm))
+        return Norm(stored=self.stored, trainable=learns and not (self.caffe or self.fixed_norm))
 
     def _block(self, x: Value, number: int, stride: int, learns: bool) -> Value:
         planes, dilation = 64 * 2**number, self.dilations[number]

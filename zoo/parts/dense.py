@@ -57,3 +57,15 @@ def detect(
     chosen, top, label = (ops.concat(*parts, axis=1) for parts in zip(*found, strict=True))
     kept = ops.nms(chosen, top, label, 0.0, setting("iou_threshold", iou), keep=keep)
     return Found(ops.to_image(kept[0], image.geometry), *kept[1:])
+
+
+def chosen(image: Image, boxes: Value, scores: Value, labels: Value) -> Found:
+    """Chosen rows [N K], best first, as detections without suppression; a score of -1 marks rows that do not exist."""
+    real = scores > -0.5
+    solid = ops.reshape(real, shape=(*real.shape, 1))
+    return Found(
+        ops.where(solid, ops.to_image(boxes, image.geometry), 0.0),
+        ops.where(real, scores, 0.0),
+        ops.where(real, labels, -1),
+        ops.total(ops.cast(real, to="i64"), axes=(1,)),
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from graphdet import ops
 from graphdet.ir import Found, Image, Value
+from graphdet.zoo.parts.dense import chosen
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,4 @@ def every_layer(
 
 def detections(image: Image, boxes: Value, scores: Value, labels: Value) -> Found:
     """Chosen rows, best first, as detections; a score of -1 marks rows that do not exist."""
-    real = scores > -0.5
-    solid = ops.reshape(real, shape=(*real.shape, 1))
-    return Found(
-        ops.where(solid, ops.to_image(ops.clip_boxes(boxes, image.size), image.geometry), 0.0),
-        ops.where(real, scores, 0.0),
-        ops.where(real, labels, -1),
-        ops.total(ops.cast(real, to="i64"), axes=(1,)),
-    )
+    return chosen(image, ops.clip_boxes(boxes, image.size), scores, labels)
