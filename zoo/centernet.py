@@ -61,7 +61,7 @@ def centernet(
         heat = ops.sigmoid(logits)
         tap("bbox_head", ([heat], [sizes], [offsets]))
 
-    higher = ops.max_pool(heat, size=3, padding=1) > heat  # only peaks stay                                    sec. 3.1
+    higher = ops.max_pool(logits, size=3, padding=1) > logits  # only peaks stay                                sec. 3.1
     peaks = to_cells(ops.where(higher, 0.0, heat), num_classes)
     top, label, index = ops.select_top(peaks, setting("score_threshold", 0.0), k=100)
     points = ops.point_grid(level, stride=level.stride)

@@ -9,6 +9,7 @@ import numpy as np
 from graphdet.records import Array
 
 IOU = 0.99
+CORNER = 1e-3  # pixels
 SCORE = 1e-4
 MASK = 1e-3
 RIVALS = 0.05  # largest share of objects that may have lost to a rival
@@ -53,7 +54,8 @@ class Objects:
 def unmatched(expected: Objects, found: Objects, *, score_threshold: float, iou_threshold: float = 1.0) -> list[int]:
     """Indices of expected objects without a partner.
 
-    A partner has the same label, an IoU of at least 0.99, a score within 1e-4 of the largest one, and the same mask: in
+    A partner has the same label, an IoU of at least 0.99 or corners within 1e-3 pixels (a box may be thinner than
+    that, or inside out), a score within 1e-4 of the largest one, and the same mask: in
     the mean, its cells differ by 1e-3 at most.
 
     Excused are objects whose score lies within that tolerance of the threshold or of the last one kept, and those that
@@ -74,7 +76,10 @@ def unmatched(expected: Objects, found: Objects, *, score_threshold: float, iou_
     for i in np.flatnonzero(~(expected.scores <= cut)):
         near = np.arange(first[i], stop[i])
         rivals = near[labels[near] == expected.labels[i]]
-        overlap = box_iou(expected.boxes[i], boxes[rivals]) * _same_masks(expected, found, int(i), order[rivals])
+        same = (np.abs(boxes[rivals] - expected.boxes[i]) <= CORNER).all(1)
+        overlap = np.maximum(box_iou(expected.boxes[i], boxes[rivals]), same) * _same_masks(
+            expected, found, int(i), order[rivals]
+        )
         best = overlap.max(initial=0.0)
         if best < IOU:
             (missing if best < iou_threshold - 0.01 else lost_to_rivals).append(int(i))
