@@ -185,6 +185,19 @@ def test_evaluation_and_result(tmp_path: Path) -> None:
     assert engine([]) == []
 
 
+def test_trackers(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    train(replace(TINY, steps=2, track=("tensorboard",)), tmp_path, progress=False)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = [event.value for event in events.Scalars("loss/all")]
+    assert found == pytest.approx(losses(tmp_path), rel=1e-5)
+    with pytest.raises(BadRecipe, match="'tensorbord' is unknown"):
+        train(replace(TINY, track=("tensorbord",)), tmp_path / "other", progress=False)
+
+
 def test_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="moment 'after_setp'"):
         train(TINY, tmp_path, at={"after_setp": []})  # type: ignore[dict-item]
