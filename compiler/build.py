@@ -17,17 +17,18 @@ from graphdet.compiler.driver import Explanation, bound_sizes, optimise
 from graphdet.compiler.known_bad import faults
 from graphdet.compiler.passes.partition import Partition, partition
 from graphdet.compiler.passes.plan_memory import plan_memory
-from graphdet.errors import BackendMissing, BadWeights
+from graphdet.errors import BackendMissing, BadWeights, NotLowerable
 from graphdet.importers.weights import match_names
 from graphdet.ir.detector import Variant, trace
 from graphdet.ir.graph import Graph, Value, array_hash
 from graphdet.ir.initial import initial_values
+from graphdet.ir.source import render
 from graphdet.ir.text import arrays_of, parse, to_text
 from graphdet.ir.types import numpy_dtype
 from graphdet.records import Array
 from graphdet.runtime.artefact import Artefact, pack_arrays
 from graphdet.runtime.engine import Engine
-from graphdet.runtime.header import Header, Input, Plan
+from graphdet.runtime.header import GRAPH_INPUTS, Header, Input, Plan
 
 Size = tuple[int, int] | Literal["dynamic"] | None
 Batch = int | Literal["dynamic"]
@@ -57,6 +58,7 @@ def compile(
     report = progress or (lambda _: None)
     report("trace")
     row, graph = find_target(target), trace(variant)
+    _check_inputs(graph)
     params = _typed(graph, match_names(_shapes(graph), weights))
     _check_finite(params)
     fixed = static_size(variant, size)
@@ -131,6 +133,22 @@ def _typed(graph: Graph, params: Mapping[str, Array]) -> dict[str, Array]:
 
 def _shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     return {k: tuple(int(d.constant or 0) for d in v.shape) for k, v in graph.params.items()}
+
+
+def other_inputs(graph: Graph) -> list[Value]:
+    """What a graph must be given beside images."""
+    return [v for k, v in graph.inputs.items() if k not in GRAPH_INPUTS and v.node.attributes["default"] is None]
+
+
+def _check_inputs(graph: Graph) -> None:
+    """Raise NotLowerable for a graph that needs more than images: an engine is given nothing else."""
+    more = other_inputs(graph)
+    if more:
+        raise NotLowerable(
+            f"{graph.name} needs the input {more[0].node.attributes['name']!r}, and engines take images alone",
+            where=render(more[0].node.places),
+            help="its graph runs as a PyTorch module, to which all inputs are given",
+        )
 
 
 def _check_finite(params: Mapping[str, Array]) -> None:

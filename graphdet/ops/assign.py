@@ -81,6 +81,9 @@ def _(
     return out_labels, out_boxes, mask, number
 
 
+LIMIT = 2**24  # pairs of an anchor and an object that are compared at a time: half a gigabyte
+
+
 @match_iou.torch
 def _(
     t: Any,
@@ -103,17 +106,23 @@ def _(
         if boxes.shape[1] == 0:
             background = t.where(inside, classes, -1)
             return background, anchors.expand(n, a, 4), t.zeros_like(inside), t.zeros_like(inside, dtype=t.int64)
-        overlap = torch_iou(t, anchors, boxes)
-        overlap = overlap.masked_fill(~(inside[:, :, None] & real[:, None, :]), -1.0)
-        top, owner = overlap.max(2)
-        owner = t.where(top >= positive, owner, -1)
-        peak = overlap.amax(1, keepdim=True)
-        highest = overlap == peak
-        if not ties:
-            highest = t.zeros_like(highest).scatter(1, overlap.argmax(1, keepdim=True), True)
-        claims = highest & (peak >= claim) & inside[:, :, None]
-        claimed = t.where(claims, t.arange(boxes.shape[1], device=boxes.device), -1).amax(2)
-        owner = t.where(claimed >= 0, claimed, owner)
+        top, owner, claimed = boxes.new_full((n, a), -1.0), labels.new_zeros((n, a)), labels.new_full((n, a), -1)
+        step = max(1, LIMIT // max(1, n * a))
+        for start in range(0, boxes.shape[1], step):
+            some = slice(start, start + step)
+            overlap = torch_iou(t, anchors, boxes[:, some])
+            overlap = overlap.masked_fill(~(inside[:, :, None] & real[:, None, some]), -1.0)
+            best, which = overlap.max(2)
+            owner = t.where(best > top, which + start, owner)
+            top = t.maximum(top, best)
+            peak = overlap.amax(1, keepdim=True)
+            highest = overlap == peak
+            if not ties:
+                highest = t.zeros_like(highest).scatter(1, overlap.argmax(1, keepdim=True), True)
+            claims = highest & (peak >= claim) & inside[:, :, None]
+            numbers = t.arange(start, start + overlap.shape[2], device=boxes.device)
+            claimed = t.maximum(claimed, t.where(claims, numbers, -1).amax(2))
+        owner = t.where(claimed >= 0, claimed, t.where(top >= positive, owner, -1))
         mask = owner >= 0
         index = owner.clamp(min=0)
         found = t.where(mask, labels.gather(1, index), t.where(inside & (top < negative), classes, -1))

@@ -12,6 +12,7 @@ import pytest
 
 from graphdet import compiler, zoo
 from graphdet.compiler.backends.torch import to_module
+from graphdet.errors import NotLowerable
 from graphdet.eval.parity import Objects, unmatched
 from graphdet.ir import trace
 from graphdet.ir.detector import Variant
@@ -152,6 +153,11 @@ def test_nothing_found_is_a_result(name: str, target: str) -> None:
     ):
         np.testing.assert_array_equal(found["count"], 0)
         np.testing.assert_array_equal(found["labels"], -1)
+
+
+def test_an_engine_is_not_given_proposals() -> None:
+    with pytest.raises(NotLowerable, match=r"fast_rcnn_r50 needs the input 'proposals\.boxes'"):
+        compiler.compile(small("fast_rcnn_r50"), {}, "onnxruntime")
 
 
 @pytest.mark.slow
