@@ -84,6 +84,12 @@ DETECTORS: Mapping[str, Variant] = {**dots.variants, **anchored.variants}
 LEAKY = leaky.variants["leaky"]
 
 
+def takes(graph: Graph, size: tuple[int, int]) -> bool:
+    """Whether every level of a network has a cell at this input size."""
+    sizes = {"N": 1, "H": size[0], "W": size[1]}
+    return all(d.evaluate(sizes) > 0 for node in graph for v in node.outputs for d in v.type.dims)
+
+
 def fill(graph: Graph, *, gain: float = 1.0, seed: int = 0) -> dict[str, Array]:
     """Values of all parameters and buffers of any graph, by the rule of the parity kit."""
     kinds = {name: "b" if value.node.attributes["buffer"] else "p" for name, value in graph.params.items()}

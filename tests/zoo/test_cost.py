@@ -1,0 +1,41 @@
+"""What detectors cost, against PyTorch's own counter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphdet.compiler.backends.torch import to_module
+from graphdet.compiler.cost import cost
+from graphdet.ir import trace
+from graphdet.ir.initial import initial_values
+from graphdet.zoo import get, variants
+from tests.compiler.tiny import takes
+
+torch = pytest.importorskip("torch")
+UNSEEN = ("attention", "deform_attention", "deform_conv2d")  # kernels that PyTorch's counter does not know
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", variants())
+def test_multiply_adds_equal_torch(name: str) -> None:
+    """Products of convolutions and matrices of one small image, to 2 %."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    graph = trace(get(name), "infer")
+    divisor = get(name).preprocess.divisor
+    sides = (-(-least // divisor) * divisor for least in (64, 257))
+    side = next(side for side in sides if takes(graph, (side, side)))
+    arrays = {
+        "pixels": np.random.default_rng(0).standard_normal((1, 3, side, side)),
+        "size": [[side, side]],
+        "geometry": [[1, 1, 0, 0]],
+    }
+    inputs = {k: torch.from_numpy(np.asarray(v, np.float32)) for k, v in arrays.items() if k in graph.inputs}
+    module = to_module(graph, initial_values(graph)).eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        module(**inputs)
+    records = cost(graph, {"N": 1, "H": side, "W": side})
+    ours = sum(c.multiply_adds for c in records if "flops" in c.node.op.rules and c.node.name not in UNSEEN)
+    assert ours == pytest.approx(counter.get_total_flops() / 2, rel=0.02)
