@@ -23,9 +23,11 @@ from graphdet.runtime.adapters import Segment, open_segment
 from graphdet.runtime.artefact import Artefact, read_artefact
 from graphdet.runtime.header import NativeStep
 from graphdet.runtime.kernels import kernels
+from graphdet.runtime.masks import GridMasks
 from graphdet.runtime.preprocess import Image, from_dlpack, is_image, pictures
 
 Watch = Callable[[str, Array], None]
+Found = tuple[Array, Array, Array, tuple[int, int], tuple[Array, Array] | None]
 
 
 class Engine:
@@ -160,7 +162,8 @@ class Engine:
 
         Returns:
             boxes f32[N K 4] xyxy in original pixels, not clipped · scores f32[N K] · labels i64[N K] ·
-            count i64[N]; rows past the count are padding.
+            count i64[N]; rows past the count are padding · masks f32[N M P Q], where the detector predicts them, M at
+            least the largest count.
 
         Raises:
             BadInput: an array has another shape or dtype, or a threshold is unknown or outside 0..1.
@@ -186,8 +189,11 @@ class Engine:
         ]
         return {**fields, "outputs": plan["outputs"], "memory": plan["memory"]}
 
-    def _detections(self, found: list[tuple[Array, Array, Array, tuple[int, int]]]) -> list[Detections]:
-        return [Detections(boxes, scores, labels, self.classes, size) for boxes, scores, labels, size in found]
+    def _detections(self, found: list[Found]) -> list[Detections]:
+        return [
+            Detections(boxes, scores, labels, self.classes, size, masks and GridMasks(*masks, size))
+            for boxes, scores, labels, size, masks in found
+        ]
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Engine:

@@ -12,7 +12,9 @@ namespace graphdet::bindings {
 namespace {
 
 using Given = std::map<std::string, double>;
-using Found = py::typing::List<py::typing::Tuple<Floats, Floats, Ints, py::typing::Tuple<py::int_, py::int_>>>;
+using GridsAndSpans = py::typing::Optional<py::typing::Tuple<Floats, Floats>>;
+using Found =
+    py::typing::List<py::typing::Tuple<Floats, Floats, Ints, py::typing::Tuple<py::int_, py::int_>, GridsAndSpans>>;
 using Outputs = py::typing::Dict<py::str, AnyArray>;
 using Watcher = py::typing::Callable<py::object(py::str, AnyArray)>;
 using Convert = py::typing::Callable<py::object(Found)>;
@@ -23,7 +25,19 @@ Settings settings_of(const Given& given) {
     return settings;
 }
 
-// (boxes f32[K 4], scores f32[K], labels i64[K], (height, width)) of each image.
+py::object masks_of(const Grids& grids) {
+    if (grids.rows == 0) return py::none();
+    const auto count = static_cast<py::ssize_t>(grids.spans.size());
+    py::array_t<float> values({count, static_cast<py::ssize_t>(grids.rows), static_cast<py::ssize_t>(grids.columns)});
+    py::array_t<float> spans({count, py::ssize_t{4}});
+    std::copy(grids.values.begin(), grids.values.end(), values.mutable_data());
+    float* span = spans.mutable_data();
+    for (const auto& one : grids.spans) span = std::copy(one.begin(), one.end(), span);
+    return py::make_tuple(values, spans);
+}
+
+// (boxes f32[K 4], scores f32[K], labels i64[K], (height, width), None or (grids f32[K P Q], spans f32[K 4])) of each
+// image.
 Found arrays_of(const std::vector<Detections>& found) {
     Found images;
     for (const Detections& image : found) {
@@ -36,7 +50,8 @@ Found arrays_of(const std::vector<Detections>& found) {
             box = std::copy(one.box.begin(), one.box.end(), box);
             *score++ = one.score, *label++ = one.label;
         }
-        images.append(py::make_tuple(boxes, scores, labels, py::make_tuple(image.height, image.width)));
+        images.append(
+            py::make_tuple(boxes, scores, labels, py::make_tuple(image.height, image.width), masks_of(image.grids)));
     }
     return images;
 }

@@ -1,6 +1,7 @@
 #include "graphdet/graphdet_c.h"
 
 #include <chrono>
+#include <algorithm>
 #include <exception>
 #include <future>
 #include <string>
@@ -16,6 +17,7 @@ struct gd_engine {
 
 struct gd_result {
     std::vector<std::vector<gd_detection>> images;
+    std::vector<graphdet::Detections> found;
 };
 
 struct gd_job {
@@ -83,7 +85,19 @@ Status deliver(const graphdet::Result<std::vector<graphdet::Detections>>& found,
             objects.push_back({{one.box[0], one.box[1], one.box[2], one.box[3]}, one.score, one.label});
         }
     }
+    result->found = *found;
     *out = result.release();
+    return Status();
+}
+
+Status paste(const gd_result& result, size_t image, size_t object, uint8_t* out) {
+    if (image >= result.found.size()) {
+        return Status(Code::bad_input, "there is no image " + std::to_string(image) + "; the result has " +
+                                           std::to_string(result.found.size()));
+    }
+    const auto mask = result.found[image].bitmap(object);
+    GD_CHECK(mask.status());
+    std::copy(mask->begin(), mask->end(), out);
     return Status();
 }
 
@@ -150,6 +164,10 @@ gd_status gd_job_wait(gd_job* job, gd_result** out) {
 void gd_job_free(gd_job* job) { delete job; }
 
 void gd_engine_close(const gd_engine* engine) { engine->engine.close(); }
+
+gd_status gd_result_bitmap(const gd_result* result, size_t image, size_t object, uint8_t* out) {
+    return reported(graphdet::guarded([&] { return paste(*result, image, object, out); }));
+}
 
 void gd_result_free(gd_result* result) { delete result; }
 

@@ -21,6 +21,14 @@ bool clip(std::array<float, 4>& box, const Detections& image) {
     return box[2] > box[0] && box[3] > box[1];
 }
 
+// The padded network input in pixels of an image.
+std::array<float, 4> whole_canvas(const Layout& layout, std::size_t image) {
+    const float* geometry = layout.geometry.data() + 4 * image;
+    const auto at = [&](int axis, float net) { return (net - geometry[2 + axis]) / geometry[axis]; };
+    return {at(0, 0.0F), at(1, 0.0F), at(0, static_cast<float>(layout.canvas.width)),
+            at(1, static_cast<float>(layout.canvas.height))};
+}
+
 template <class... Parts>
 Status bad_input(const Parts&... parts) {
     return Status(Code::bad_input, require(false, parts...).text());
@@ -57,6 +65,7 @@ Result<std::unique_ptr<Engine::Impl>> Engine::Impl::open(const Artefact& artefac
     impl->batch_ = header.batch;
     impl->thresholds_ = header.thresholds;
     impl->clip_ = header.clip;
+    impl->masks_ = header.masks;
     impl->chunk_ = static_cast<std::size_t>(header.batch.value_or(options.chunk));
     return impl;
 }
@@ -140,23 +149,38 @@ Status Engine::Impl::detect_chunk(Context& context, const Picture* images, std::
     for (std::size_t i = 0; i < count; ++i) {
         found[i].height = images[i].pixels.height;
         found[i].width = images[i].pixels.width;
-        collect(outputs, i, found[i]);
+        collect(outputs, i, layout, found[i]);
     }
     return Status();
 }
 
-void Engine::Impl::collect(const RunOutputs& out, std::size_t image, Detections& found) const {
+void Engine::Impl::collect(const RunOutputs& out, std::size_t image, const Layout& layout, Detections& found) const {
     const auto n = static_cast<std::int64_t>(image);
     const std::int64_t rows = out.scores.dims[1], count = out.count.i64()[n];
     found.objects.clear();
     found.objects.reserve(static_cast<std::size_t>(count));
+    Grids& grids = found.grids;
+    grids.values.clear(), grids.spans.clear();
+    grids.rows = masks_ ? out.masks.dims[2] : 0, grids.columns = masks_ ? out.masks.dims[3] : 0;
+    const std::int64_t cells = grids.rows * grids.columns;
+    const auto keep_grid = [&](std::int64_t k, const float* box) {
+        const float* grid = out.masks.f32() + (n * out.masks.dims[1] + k) * cells;
+        grids.values.insert(grids.values.end(), grid, grid + cells);
+        if (*masks_ == MaskFrame::roi) {
+            grids.spans.push_back({box[0], box[1], box[2], box[3]});
+        } else {
+            grids.spans.push_back(whole_canvas(layout, image));
+        }
+    };
     for (std::int64_t k = n * rows; k < n * rows + count; ++k) {
         Detection one;
-        std::copy_n(out.boxes.f32() + 4 * k, 4, one.box.begin());
+        const float* box = out.boxes.f32() + 4 * k;
+        std::copy_n(box, 4, one.box.begin());
         if (clip_ && !clip(one.box, found)) continue;
         one.score = out.scores.f32()[k];
         one.label = out.labels.i64()[k];
         found.objects.push_back(one);
+        if (masks_) keep_grid(k - n * rows, box);
     }
 }
 

@@ -55,7 +55,7 @@ class Engine::Impl {
     Status set_thresholds(const Settings& settings, std::vector<float>& values) const;
     Status check_batch(const RunInputs& batch) const;
     Status detect_chunk(Context& context, const Picture* images, std::size_t count, Detections* found) const;
-    void collect(const RunOutputs& out, std::size_t image, Detections& found) const;
+    void collect(const RunOutputs& out, std::size_t image, const Layout& layout, Detections& found) const;
 
     std::unique_ptr<Executor> executor_;
     PreprocessRule rule_;
@@ -63,6 +63,7 @@ class Engine::Impl {
     std::optional<std::int64_t> batch_;
     std::vector<std::pair<std::string, float>> thresholds_;
     bool clip_ = true;
+    std::optional<MaskFrame> masks_;
     std::size_t chunk_ = 1;
 
     std::mutex mutex_;  // guards idle_

@@ -49,16 +49,18 @@ std::string names_of(const Backends& backends) {
     return names.empty() ? "none" : names;
 }
 
-Status check_outputs(const RunOutputs& out, std::int64_t images) {
+Status check_outputs(const RunOutputs& out, std::int64_t images, bool masks) {
     constexpr const char* op = "plan";
     GD_CHECK(expect(op, "output scores", out.scores, DType::f32, {{"N", images}, "K"}));
     const std::int64_t rows = out.scores.dims[1];
     GD_CHECK(expect(op, "output boxes", out.boxes, DType::f32, {{"N", images}, {"K", rows}, 4}));
     GD_CHECK(expect(op, "output labels", out.labels, DType::i64, {{"N", images}, {"K", rows}}));
     GD_CHECK(expect(op, "output count", out.count, DType::i64, {{"N", images}}));
+    if (masks) GD_CHECK(expect(op, "output masks", out.masks, DType::f32, {{"N", images}, "M", "P", "Q"}));
+    const std::int64_t most = masks ? std::min(rows, out.masks.dims[1]) : rows;
     for (std::int64_t n = 0; n < images; ++n) {
         const std::int64_t count = out.count.i64()[n];
-        GD_CHECK(require(count >= 0 && count <= rows, "plan: count[", n, "] is ", count, ", expected 0..", rows));
+        GD_CHECK(require(count >= 0 && count <= most, "plan: count[", n, "] is ", count, ", expected 0..", most));
     }
     return Status();
 }
@@ -121,6 +123,7 @@ Status Executor::number_values(const Header& header) {
         all_outputs_.emplace_back(key, found->second);
         const auto* place = std::find(std::begin(kDetectionOutputs), std::end(kDetectionOutputs), key);
         if (place != std::end(kDetectionOutputs)) outputs_[place - std::begin(kDetectionOutputs)] = found->second;
+        if (key == "masks") masks_ = found->second;
     }
     return Status();
 }
@@ -245,8 +248,9 @@ Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outp
         }
     }
     const auto output = [&](int place) { return context.values[static_cast<std::size_t>(outputs_[place])]; };
-    outputs = {output(0), output(1), output(2), output(3)};
-    return check_outputs(outputs, inputs.pixels.dims[0]);
+    outputs = {output(0), output(1), output(2), output(3), {}};
+    if (masks_ >= 0) outputs.masks = context.values[static_cast<std::size_t>(masks_)];
+    return check_outputs(outputs, inputs.pixels.dims[0], masks_ >= 0);
 }
 
 Status Executor::outputs(const Context& context, const Watch& take) const {

@@ -30,9 +30,10 @@ struct RunInputs {
 // Told of each value that a step makes, while it is valid; a failure ends the run.
 using Watch = std::function<Status(const std::string& name, const TensorView& value)>;
 
-// Detections of one run, padded: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N] in 0..K.
+// Detections of one run, padded: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N] in 0..K; and masks
+// f32[N M P Q], where the plan has them, M at least the largest count. Without masks, theirs has rank 0.
 struct RunOutputs {
-    TensorView boxes, scores, labels, count;
+    TensorView boxes, scores, labels, count, masks;
 };
 
 class Executor {
@@ -100,6 +101,7 @@ class Executor {
     std::size_t arena_bytes_ = 0;
     std::vector<std::pair<std::string, int>> all_outputs_;
     int outputs_[4] = {};  // value numbers, in the order of `kDetectionOutputs`
+    int masks_ = -1;       // value number; -1: the plan has none
 };
 
 }  // namespace graphdet

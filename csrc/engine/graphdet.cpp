@@ -2,9 +2,11 @@
 #include "graphdet/graphdet.hpp"
 
 #include <future>
+#include <memory>
 
 #include "engine/engine.h"
 #include "engine/guard.h"
+#include "ops/mask/mask.h"
 #include "graphdet_version.h"
 
 namespace graphdet {
@@ -17,6 +19,24 @@ Status pictures_of(const ImageView* images, std::size_t count, std::vector<Pictu
     return Status();
 }
 
+Status paste_of(const Detections& image, std::size_t object, PasteMasks& args) {
+    static constexpr std::int64_t one = 1;
+    const Grids& grids = image.grids;
+    if (object >= grids.spans.size()) {
+        return Status(Code::bad_input, "there is no mask " + std::to_string(object) + "; the image has " +
+                                           std::to_string(grids.spans.size()));
+    }
+    const auto view = [](const void* data, DType dtype, const Dims& dims) {
+        return TensorView{const_cast<void*>(data), dtype, dims};  // operands are only read
+    };
+    const auto cells = static_cast<std::size_t>(grids.rows * grids.columns);
+    args.masks = view(grids.values.data() + object * cells, DType::f32, {1, 1, grids.rows, grids.columns});
+    args.boxes = view(grids.spans[object].data(), DType::f32, {1, 1, 4});
+    args.count = view(&one, DType::i64, {1});
+    args.height = image.height, args.width = image.width;
+    return Status();
+}
+
 Settings settings_of(const Thresholds& thresholds) {
     Settings settings;
     if (thresholds.score) settings.push_back({"score_threshold", *thresholds.score});
@@ -25,6 +45,33 @@ Settings settings_of(const Thresholds& thresholds) {
 }
 
 }  // namespace
+
+Result<std::vector<std::uint8_t>> Detections::bitmap(std::size_t object) const {
+    return guarded([&]() -> Result<std::vector<std::uint8_t>> {
+        PasteMasks args;
+        GD_CHECK(paste_of(*this, object, args));
+        Plan needed;
+        GD_CHECK(plan(args, needed));
+        std::vector<std::uint8_t> out(needed.outputs[0].dims.count() > 0 ? static_cast<std::size_t>(height * width) : 0);
+        std::vector<std::uint8_t> scratch(needed.workspace + Workspace::kAlign);
+        void* base = scratch.data();
+        std::size_t room = scratch.size();
+        base = std::align(Workspace::kAlign, needed.workspace, base, room);
+        const TensorView view = {out.data(), DType::u8, needed.outputs[0].dims};
+        GD_CHECK(launch(args, &view, Workspace(base, needed.workspace)));
+        return out;
+    });
+}
+
+Result<std::string> Detections::runs(std::size_t object) const {
+    return guarded([&]() -> Result<std::string> {
+        PasteMasks args;
+        GD_CHECK(paste_of(*this, object, args));
+        std::vector<Runs> found;
+        GD_CHECK(paste_runs(args, found));
+        return rle_to_text(found[0]);
+    });
+}
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::Engine(Engine&&) noexcept = default;

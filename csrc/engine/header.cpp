@@ -229,6 +229,13 @@ void read_fields(const Field& top, Header& header, Status& failure) {
     }
     read_plan(top["plan"], header);
     header.clip = top["clip"].flag();
+    if (const auto word = top.has("masks") ? top["masks"].choice({"", "roi", "net"}) : 0; word > 0) {
+        header.masks = word == 1 ? MaskFrame::roi : MaskFrame::net;
+    }
+    const auto is_masks = [](const auto& output) { return output.first == "masks"; };
+    if (std::any_of(header.outputs.begin(), header.outputs.end(), is_masks) != header.masks.has_value()) {
+        Field(top["masks"]).wrong("a word exactly where the plan has an output of that name");
+    }
     (void)top["certificate"].members();
     (void)top["provenance"].members();
     read_blobs(top["blobs"], header.blobs);

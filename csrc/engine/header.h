@@ -36,6 +36,9 @@ struct PreprocessRule {
     std::int64_t divisor = 1;
 };
 
+// What a grid of the output `masks` spans: the box of its object, or the padded network input.
+enum class MaskFrame : std::uint8_t { roi, net };
+
 // One step: a segment that the backend runs, or a native op with its attributes. An operand without a value is absent.
 struct StepRow {
     bool native = false;
@@ -65,6 +68,7 @@ struct Header {
     std::vector<std::string> classes;
     PreprocessRule preprocess;
     bool clip = true;
+    std::optional<MaskFrame> masks;     // empty: the detector predicts none
     std::optional<std::int64_t> batch;  // empty: any
     std::optional<Size> size;           // of the network input; empty: any
     std::vector<std::pair<std::string, float>> thresholds;

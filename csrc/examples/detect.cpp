@@ -61,17 +61,23 @@ void print(const graphdet::Engine& engine, const std::string& file, const graphd
     std::printf("{\"image\": %s, \"size\": [%lld, %lld], \"objects\": [", quoted(file).c_str(),
                 static_cast<long long>(image.height), static_cast<long long>(image.width));
     const char* gap = "";
-    for (const graphdet::Detection& one : image.objects) {
-        std::printf("%s\n    {\"class\": %s, \"label\": %lld, \"score\": %.9g, \"box\": [%.9g, %.9g, %.9g, %.9g]}", gap,
+    for (std::size_t i = 0; i < image.objects.size(); ++i) {
+        const graphdet::Detection& one = image.objects[i];
+        std::printf("%s\n    {\"class\": %s, \"label\": %lld, \"score\": %.9g, \"box\": [%.9g, %.9g, %.9g, %.9g]", gap,
                     quoted(engine.name(one.label)).c_str(), static_cast<long long>(one.label),
                     static_cast<double>(one.score), static_cast<double>(one.box[0]), static_cast<double>(one.box[1]),
                     static_cast<double>(one.box[2]), static_cast<double>(one.box[3]));
+        if (const auto runs = image.runs(i); image.grids.rows > 0 && runs) {  // COCO's form
+            std::printf(", \"mask\": {\"size\": [%lld, %lld], \"counts\": %s}", static_cast<long long>(image.height),
+                        static_cast<long long>(image.width), quoted(*runs).c_str());
+        }
+        std::printf("}");
         gap = ",";
     }
     std::printf("]}");
 }
 
-// The image as RGB with a frame around each object.
+// The image as RGB with a frame around each object, and its mask tinted.
 examples::Image drawn(const examples::Image& image, const graphdet::Detections& found) {
     examples::Image out;
     out.height = image.height, out.width = image.width;
@@ -85,6 +91,19 @@ examples::Image drawn(const examples::Image& image, const graphdet::Detections& 
         std::uint8_t* pixel = out.pixels.data() + 3 * (y * out.width + x);
         for (int c = 0; c < 3; ++c) pixel[c] = static_cast<std::uint8_t>(((label * 7 + 3) * (c * 61 + 37)) % 200 + 55);
     };
+    for (std::size_t i = 0; i < found.grids.spans.size(); ++i) {
+        const auto mask = found.bitmap(i);
+        for (std::int64_t p = 0; mask && p < image.height * image.width; ++p) {
+            const std::uint8_t* before = out.pixels.data() + 3 * p;
+            const std::array<std::uint8_t, 3> kept = {before[0], before[1], before[2]};
+            if ((*mask)[static_cast<std::size_t>(p)] == 0) continue;
+            paint(p % out.width, p / out.width, found.objects[i].label);
+            for (int c = 0; c < 3; ++c) {
+                std::uint8_t& pixel = out.pixels[static_cast<std::size_t>(3 * p + c)];
+                pixel = static_cast<std::uint8_t>((pixel + kept[static_cast<std::size_t>(c)]) / 2);
+            }
+        }
+    }
     for (const graphdet::Detection& one : found.objects) {
         const auto inside = [](float value, std::int64_t size) {
             return std::clamp<std::int64_t>(static_cast<std::int64_t>(value), 0, size - 1);

@@ -63,7 +63,7 @@ def conv_transpose(
 ) -> Value:
     """A transposed convolution; parameters `name.weight` [in, out, size, size], `name.bias`."""
     with scope(name):
-        weight = parameter("weight", x.dim(1), out, size, size, init="kaiming")
+        weight = parameter("weight", x.dim(1), out, size, size, init="kaiming", value=1.0)
         shift = parameter("bias", out, init="constant") if bias else None
     return ops.conv_transpose2d(x, weight, shift, stride=stride, padding=padding)
 

@@ -17,7 +17,7 @@ FINE = 4  # text is drawn this much larger and averaged down, which smooths Open
 
 
 def draw_detections(image: Array, detections: Detections, *, score: float = 0.3, scores: bool = True) -> Array:
-    """Draw boxes with class names and scores onto a copy of an image.
+    """Draw boxes with class names and scores, and masks where there are any, onto a copy of an image.
 
     Args:
         image: u8[H W], u8[H W 1], u8[H W 3] (BGR) or u8[H W 4] (BGRA, alpha is dropped).
@@ -39,6 +39,9 @@ def draw_detections(image: Array, detections: Detections, *, score: float = 0.3,
     style = Style.of(canvas.shape[:2], len(order))
     boxes = [_rect(shown.boxes[i], canvas.shape[:2]) for i in order]
     colours = [class_colour(int(shown.labels[i])) for i in order]
+    if shown.masks is not None:
+        for i, colour in reversed(list(zip(order, colours, strict=True))):  # one at a time: bitmaps are large
+            _tint(canvas, shown.masks[np.asarray([i])].bitmaps()[0] > 0, colour)
     for box, colour in reversed(list(zip(boxes, colours, strict=True))):  # the best last, on top
         _draw_box(canvas, box, colour, style)
     taken = [box for box in boxes if _area(box) < style.tiny]  # chips must not bury what they name
@@ -104,9 +107,7 @@ class Style:
 def _drawable(detections: Detections, score: float) -> Detections:
     shown = detections.above(score)
     finite = np.isfinite(shown.boxes).all(axis=1) if len(shown) else np.zeros(0, bool)
-    return replace(
-        shown, boxes=shown.boxes.reshape(-1, 4)[finite], scores=shown.scores[finite], labels=shown.labels[finite]
-    )
+    return replace(shown, boxes=shown.boxes.reshape(-1, 4)).take(np.flatnonzero(finite))
 
 
 def _rect(box: Array, size: tuple[int, int]) -> Rect:
@@ -115,6 +116,15 @@ def _rect(box: Array, size: tuple[int, int]) -> Rect:
     x1, y1 = (int(np.clip(np.floor(v), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True))
     x2, y2 = (int(np.clip(np.ceil(v), 1, limit)) for v, limit in zip(box[2:], (width, height), strict=True))
     return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
+
+
+def _tint(canvas: Array, mask: Array, colour: Colour) -> None:
+    """Colour laid thinly over a mask, with a line along its inner edge."""
+    import cv2
+
+    edge = mask & (cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+    for part, opacity in ((mask, 0.4), (edge, 0.7)):
+        canvas[part] = canvas[part] + (np.array(colour) - canvas[part]) * opacity
 
 
 def _draw_box(canvas: Array, box: Rect, colour: Colour, style: Style) -> None:

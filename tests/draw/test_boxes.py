@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from graphdet.draw import as_bgr, class_colour, draw_detections, draw_truth
 from graphdet.draw.boxes import Style, _place
 from graphdet.errors import BadImage
 from graphdet.records import Detections, Truth
+from graphdet.runtime.masks import GridMasks
 
 GREY = np.full((240, 320, 3), 90, np.uint8)
 
@@ -143,3 +145,15 @@ def test_truth() -> None:
 def test_other_arrays_are_refused(image: np.ndarray) -> None:
     with pytest.raises(BadImage):
         as_bgr(image)
+
+
+def test_masks_are_tinted() -> None:
+    image = np.full((60, 80, 3), 128, np.uint8)
+    boxes = np.array([[10, 10, 50, 50]], np.float32)
+    masks = GridMasks(np.pad(np.ones((1, 8, 8), np.float32), ((0, 0), (10, 10), (10, 10))), boxes, (60, 80))
+    found = Detections(boxes, np.array([0.9], np.float32), np.array([2]), (), (60, 80), masks)
+    plain = draw_detections(image, replace(found, masks=None))
+    changed = (draw_detections(image, found) != plain).any(2)
+    assert np.array_equal(changed, masks.bitmaps()[0] > 0)
+    assert changed.sum() > 50
+    assert np.array_equal(draw_detections(image, found, score=0.95), image)

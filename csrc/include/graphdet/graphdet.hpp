@@ -53,11 +53,28 @@ struct Detection {
     std::int64_t label = -1;
 };
 
+// Masks of the objects of one image, as predicted: for each object, in their order, a grid of rows x columns
+// probabilities that spans a part of the image, (x1, y1, x2, y2) in its pixels. No rows: the detector predicts no masks.
+struct Grids {
+    std::int64_t rows = 0;
+    std::int64_t columns = 0;
+    std::vector<float> values;
+    std::vector<std::array<float, 4>> spans;
+};
+
 // Objects of one image of height x width pixels, best first.
-struct Detections {
+struct GRAPHDET_API Detections {
     std::vector<Detection> objects;
     std::int64_t height = 0;
     std::int64_t width = 0;
+    Grids grids;
+
+    // The mask of an object, pasted into the image with one interpolation: height x width bytes of 0 and 1, row by row;
+    // and the same as COCO's compressed run lengths, for which no bitmap is made.
+    //
+    // Fail with bad_input for an object that there is not, or without masks; out_of_memory.
+    [[nodiscard]] Result<std::vector<std::uint8_t>> bitmap(std::size_t object) const;
+    [[nodiscard]] Result<std::string> runs(std::size_t object) const;
 };
 
 struct LoadOptions {

@@ -88,6 +88,8 @@ GRAPHDET_C_API void gd_result_free(gd_result* result); /* null is allowed */
 GRAPHDET_C_API size_t gd_result_images(const gd_result* result);
 /* Objects of one image, best first, `*count` of them; valid as long as the result. Null when there are none. */
 GRAPHDET_C_API const gd_detection* gd_result_objects(const gd_result* result, size_t image, size_t* count);
+/* The mask of an object of a detector that predicts masks: `out` gets height * width bytes of 0 and 1, row by row. */
+GRAPHDET_C_API gd_status gd_result_bitmap(const gd_result* result, size_t image, size_t object, uint8_t* out);
 
 #ifdef __cplusplus
 }
