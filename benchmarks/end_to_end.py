@@ -1,0 +1,181 @@
+"""How long from pixels to pasted masks, and in how much memory, against torchvision's Mask R-CNN?
+
+Both run Mask R-CNN with ResNet-50 and a feature pyramid on one uint8 picture of the network's own size, in float32,
+each in a process of its own. Weights are random (normal, variance 1 / fan-in), and both keep the 100 best detections:
+both paste 100 masks into the picture and threshold them. torchvision runs eagerly in inference mode. Rounds are
+interleaved.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from _common import common, finish, spread, watched
+
+KEPT = 100  # detections of an image
+Run = Callable[[], int]
+
+
+@click.command(help=__doc__)
+@click.option("--torchvision", type=click.Path(path_type=Path), required=True, help="Folder to install torchvision in.")
+@click.option("--size", default="800x1344", show_default=True, help="HEIGHTxWIDTH of the picture.")
+@click.option("--threads", default=2, show_default=True)
+@click.option("--rounds", default=7, show_default=True)
+@click.option("--target", default="openvino", show_default=True)
+@click.option("--contestant", hidden=True, help="Be one of the two: its name, and what it opens.", nargs=2)
+@common
+def main(
+    torchvision: Path, size: str, threads: int, rounds: int, target: str, contestant: tuple[str, str] | None,
+    as_json: bool, out: Path | None,
+) -> None:  # fmt: skip
+    """Measure and report."""
+    height, width = map(int, size.split("x"))
+    if contestant:
+        serve((engine if contestant[0] == "engine" else peer)(Path(contestant[1]), threads, (height, width)))
+        return
+    noise: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.gdet"
+        built((height, width), target, file)
+        words = [sys.executable, __file__, "--torchvision", str(torchvision), "--size", size, "--threads", str(threads)]
+        children = {
+            name: subprocess.Popen(
+                [*words, "--contestant", name, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            for name, path in (("engine", file), ("torchvision", torchvision))
+        }
+        with watched(noise):
+            found = measured(children, rounds)
+    ratios = [b / a for a, b in zip(*(found[name]["milliseconds"] for name in ("engine", "torchvision")), strict=True)]
+    memory = found["torchvision"]["peak_mb"] / found["engine"]["peak_mb"]
+    document = {
+        "protocol": f"{rounds} interleaved rounds at batch 1, 2 more unmeasured; ratio: median of the rounds' ratios",
+        "size": [height, width], "threads": threads, "target": target, "noise": noise, "contestants": found,
+        "torchvision_to_engine": {"time": spread(ratios), "memory": memory},
+    }  # fmt: skip
+    rows = [
+        {
+            "": name,
+            "median": f"{np.median(row['milliseconds']):.0f} ms",
+            "least": f"{min(row['milliseconds']):.0f} ms",
+            "peak memory": f"{row['peak_mb']:.0f} MB",
+            "masks": str(row["masks"]),
+            "time ratio": f"{np.median(ratios):.2f}" if name == "torchvision" else "1",
+            "memory ratio": f"{memory:.2f}" if name == "torchvision" else "1",
+        }
+        for name, row in found.items()
+    ]
+    finish("end_to_end", document, rows, as_json=as_json, out=out)
+
+
+def measured(children: dict[str, subprocess.Popen[str]], rounds: int) -> dict[str, Any]:
+    """Ask each child in turn; what each says of its last round, and the times of all but two."""
+    times: dict[str, list[float]] = {name: [] for name in children}
+    last: dict[str, Any] = {}
+    for i in range(rounds + 2):
+        for name, child in children.items():
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write("go\n")
+            child.stdin.flush()
+            last[name] = json.loads(child.stdout.readline())
+            if i >= 2:
+                times[name].append(last[name].pop("milliseconds"))
+    for child in children.values():
+        child.communicate()
+    return {name: {**last[name], "milliseconds": times[name]} for name in children}
+
+
+def serve(run: Run) -> None:
+    """In a child: one run for each line of input, its time, masks, and the peak memory so far as a line of output."""
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        masks = run()
+        elapsed = 1e3 * (time.perf_counter() - start)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"milliseconds": elapsed, "masks": masks, "peak_mb": peak}), flush=True)
+
+
+def picture(size: tuple[int, int]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Waves and noise, u8[H W 3]."""
+    y, x = np.mgrid[0 : size[0], 0 : size[1]]
+    waves = np.stack([np.sin(x / a + y / b) for a, b in ((31, 57), (83, -41), (-19, 23))], -1)
+    noise = np.random.default_rng(0).normal(0, 20, waves.shape)
+    return np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8)
+
+
+def values(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """A random parameter: matrices and kernels of variance 1 / fan-in, scales and variances of 1, the rest 0."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if len(shape) > 1:
+        return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+    return np.full(shape, float(name.endswith(("weight", "running_var"))), np.float32)
+
+
+def built(size: tuple[int, int], target: str, file: Path) -> None:
+    """Compile the engine that is measured."""
+    import graphdet
+    from graphdet.runtime import write_artefact
+
+    variant = graphdet.get("mask_rcnn_r50")
+    params = graphdet.trace(variant).params
+    weights = {name: values(name, tuple(d.evaluate({}) for d in value.shape)) for name, value in params.items()}
+    write_artefact(file, graphdet.compile(variant, weights, target, size=size, certified=False))
+
+
+def engine(file: Path, threads: int, size: tuple[int, int]) -> Run:
+    """Our engine."""
+    from graphdet.runtime import load
+
+    opened, image = load(file, threads=threads), picture(size)
+
+    def run() -> int:
+        (found,) = opened([image], score=0.0)
+        assert found.masks is not None
+        return len(found.masks.bitmaps())
+
+    return run
+
+
+def peer(folder: Path, threads: int, size: tuple[int, int]) -> Run:
+    """The model of torchvision, eager."""
+    from importlib import import_module
+
+    import torch
+    from _torchvision import load
+
+    load(folder)
+    torch.set_num_threads(threads)
+    build = import_module("torchvision.models.detection").maskrcnn_resnet50_fpn
+    limits = {"min_size": min(size), "max_size": max(size)}
+    model = build(
+        weights=None, weights_backbone=None, box_score_thresh=0.0, box_detections_per_img=KEPT, **limits
+    ).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.dtype == torch.float32:
+                tensor.copy_(torch.from_numpy(values(name, tuple(tensor.shape))))
+    image = picture(size)
+
+    @torch.inference_mode()
+    def run() -> int:
+        pixels = torch.from_numpy(image).permute(2, 0, 1).to(torch.float32) / 255
+        (found,) = model([pixels])
+        return len(found["masks"][:, 0] > 0.5)
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
