@@ -119,8 +119,8 @@ def values(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.flo
     """A random parameter: matrices and kernels of variance 1 / fan-in, scales and variances of 1, the rest 0."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     if len(shape) > 1:
-        return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-    return np.full(shape, float(name.endswith(("weight", "running_var"))), np.float32)
+        return np.asarray(rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])), np.float32)
+    return np.full(shape, name.endswith(("weight", "running_var")), np.float32)
 
 
 def built(size: tuple[int, int], target: str, file: Path) -> None:

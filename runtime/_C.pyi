@@ -33,7 +33,15 @@ class Engine:
 
     def detect(
         self, images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]], thresholds: Mapping[str, float]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], tuple[int, int]]]:
+    ) -> list[
+        tuple[
+            NDArray[np.float32],
+            NDArray[np.float32],
+            NDArray[np.int64],
+            tuple[int, int],
+            tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+        ]
+    ]:
         """Detect objects in images."""
 
     def run(
@@ -52,7 +60,18 @@ class Engine:
         thresholds: Mapping[str, float],
         future: Future[Any],
         convert: Callable[
-            [list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], tuple[int, int]]]], Any
+            [
+                list[
+                    tuple[
+                        NDArray[np.float32],
+                        NDArray[np.float32],
+                        NDArray[np.int64],
+                        tuple[int, int],
+                        tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+                    ]
+                ]
+            ],
+            Any,
         ],
     ) -> None:
         """Queue a detection that settles a concurrent.futures.Future."""
