@@ -8,7 +8,7 @@ dense; nodes of the same depth, counted in changes from native to dense, form on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphdet.compiler.backends.target import Target
 from graphdet.compiler.known_bad import faults
@@ -133,16 +133,32 @@ def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: 
             if value.node.name == "const":
                 builder.put(value.node)
             else:
-                builder.now[value] = _border(names[value], value.type, builder)
+                builder.now[value] = _cast(
+                    _border(names[value], _crossing(value.type), builder), value.type.dtype, builder
+                )
         builder.put(node)
     needed = {v for n in graph.nodes if n not in inside for v in n.inputs if v is not None} | set(
         graph.outputs.values()
     )
-    outputs = {names[v]: builder.get(v) for n in dense for v in n.outputs if v in needed}
+    out = [v for n in dense for v in n.outputs if v in needed]
+    outputs = {names[v]: _cast(builder.get(v), _crossing(v.type).dtype, builder) for v in out}
     if not outputs:
         raise InternalError(f"segment {name} computes nothing that is needed")
     leaves = [n for n in builder.nodes if n.name in LEAVES]
     return Graph(name, graph.phase, (*leaves, *(n for n in builder.nodes if n.name not in LEAVES)), outputs)
+
+
+def _crossing(type: Type) -> Type:
+    """The type in which a value crosses between steps: truth values as numbers, since steps exchange f32 and i64."""
+    return replace(type, dtype="i64") if type.dtype == "b" else type
+
+
+def _cast(value: Value, dtype: str, builder: Builder) -> Value:
+    if value.type.dtype == dtype:
+        return value
+    made = Node.make(OPS["cast"], (value,), {"to": dtype}, (replace(value.type, dtype=dtype),), value.node.places)
+    builder.nodes.append(made)
+    return made.outputs[0]
 
 
 def _border(name: str, type: Type, builder: Builder) -> Value:

@@ -96,6 +96,16 @@ def group_norm(name: str, x: Value, groups: int = 32) -> Value:
         return ops.group_norm(x, weight, parameter("bias", x.dim(1), init="constant"), groups=groups)
 
 
+def group_unit(
+    name: str, x: Value, out: int,
+    *, size: int = 1, stride: int = 1, groups: int = 32, bias: bool = False, deviation: float = 0.0,
+) -> Value:  # fmt: skip
+    """Convolution and group norm; parameters `name.conv`, `name.gn`."""
+    with scope(name):
+        mapped = conv("conv", x, out, size=size, stride=stride, bias=bias, deviation=deviation)
+        return group_norm("gn", mapped, groups)
+
+
 def conv_module(
     name: str,
     x: Value,
@@ -116,9 +126,7 @@ def conv_module(
 
 def group_module(name: str, x: Value, out: int, *, groups: int = 32, bias: bool = False) -> Value:
     """3x3 convolution, group norm, ReLU; parameters `name.conv`, `name.gn`."""
-    with scope(name):
-        mapped = conv("conv", x, out, bias=bias, deviation=0.01)
-        return ops.relu(group_norm("gn", mapped, groups))
+    return ops.relu(group_unit(name, x, out, size=3, groups=groups, bias=bias, deviation=0.01))
 
 
 YOLO_NORM = Norm(eps=1e-3, momentum=0.03)

@@ -19,6 +19,7 @@ from graphdet.ops.box import (
 from graphdet.ops.deform import deform_attention, deform_conv2d
 from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, conv_transpose2d, linear, max_pool, upsample
 from graphdet.ops.distance import centreness, decode_distances, encode_distances
+from graphdet.ops.dynamic import dynamic_dice, mask_bounds, match_instances, matrix_decay
 from graphdet.ops.heatmap import draw_centres, peak_focal_loss
 from graphdet.ops.loss import balanced_l1, bce, cross_entropy, focal_loss, smooth_l1, soft_cross_entropy
 from graphdet.ops.mask import as_masks, crop_masks, paste_masks
@@ -51,7 +52,9 @@ from graphdet.ops.math import (
 from graphdet.ops.normalise import group_norm
 from graphdet.ops.overlap import aspect_gap, distance_iou, pairwise_iou
 from graphdet.ops.padding import cells_inside, map_size
-from graphdet.ops.reduce import best, best_index, mean_over_processes, one_hot, softmax, total
+from graphdet.ops.points import point_losses, random_points, read_points
+from graphdet.ops.reduce import as_scores, best, best_index, mean_over_processes, one_hot, softmax, total
+from graphdet.ops.resize import matmul, resize
 from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
 from graphdet.ops.sample import exists, hardest, pick_rows, sample_hardest, sample_mask, stop_gradient
 from graphdet.ops.select import nms, select_top, select_top_logits
@@ -60,17 +63,18 @@ from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
 from graphdet.ops.window import carafe, corner_pool, masked_conv2d
 
 __all__ = [
-    "absolute", "add", "anchor_grid", "as_boxes", "as_masks", "aspect_gap", "attention", "balanced_l1", "batch_norm",
-    "batch_norm_train", "bce", "best", "best_index", "boxes_inside", "carafe", "cast", "cells_inside", "centreness",
-    "class_columns", "clip_boxes", "concat", "conv2d", "conv_transpose2d", "corner_pool", "crop_masks", "cross_entropy",
-    "decode_deltas", "decode_distances", "decode_points", "deform_attention", "deform_conv2d", "distance_iou", "div",
-    "draw_centres", "encode_deltas", "encode_distances", "encode_points", "exists", "exp", "expand", "fast_nms",
-    "focal_loss", "gather", "gather_rows", "greater", "group_norm", "hardest", "index", "iou", "layer_norm",
-    "leaky_relu", "less", "linear", "log", "logical_and", "logical_not", "logical_or", "map_size", "masked_conv2d",
-    "match_atss", "match_grid", "match_iou", "match_one_to_one", "match_points", "match_simota", "matrix_nms",
-    "max_pool", "maximum", "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks",
-    "peak_focal_loss", "pick_rows", "point_grid", "relu", "relu6", "reshape", "roi_align", "roi_align_levels",
-    "roi_pool", "running_total", "sample_hardest", "sample_mask", "select_top", "select_top_logits", "sigmoid", "silu",
-    "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax", "sqrt", "square", "stop_gradient", "sub",
-    "to_image", "to_net", "total", "transpose", "upsample", "where",
+    "absolute", "add", "anchor_grid", "as_boxes", "as_masks", "as_scores", "aspect_gap", "attention", "balanced_l1",
+    "batch_norm", "batch_norm_train", "bce", "best", "best_index", "boxes_inside", "carafe", "cast", "cells_inside",
+    "centreness", "class_columns", "clip_boxes", "concat", "conv2d", "conv_transpose2d", "corner_pool", "crop_masks",
+    "cross_entropy", "decode_deltas", "decode_distances", "decode_points", "deform_attention", "deform_conv2d",
+    "distance_iou", "div", "draw_centres", "dynamic_dice", "encode_deltas", "encode_distances", "encode_points",
+    "exists", "exp", "expand", "fast_nms", "focal_loss", "gather", "gather_rows", "greater", "group_norm", "hardest",
+    "index", "iou", "layer_norm", "leaky_relu", "less", "linear", "log", "logical_and", "logical_not", "logical_or",
+    "map_size", "mask_bounds", "masked_conv2d", "match_atss", "match_grid", "match_instances", "match_iou",
+    "match_one_to_one", "match_points", "match_simota", "matmul", "matrix_decay", "matrix_nms", "max_pool", "maximum",
+    "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "peak_focal_loss",
+    "pick_rows", "point_grid", "point_losses", "random_points", "read_points", "relu", "relu6", "reshape", "resize",
+    "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_hardest", "sample_mask", "select_top",
+    "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax",
+    "sqrt", "square", "stop_gradient", "sub", "to_image", "to_net", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

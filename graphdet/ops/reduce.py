@@ -123,6 +123,18 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (np.asarray([[100.0, -100.0, 99.0], [0.0, 0.0, 0.0]], np.float32),), {}
 
 
+@op("f[*S] -> scores[*S]", ROWWISE)
+def as_scores(x: Value) -> Value:
+    """Declare that numbers rank objects, from 0 to 1: products of scores with other shares. Nothing is computed."""
+    ...
+
+
+as_scores.reference(lambda x: x)
+as_scores.torch(lambda t, x: x)
+as_scores.onnx(lambda e, x: e.Identity(x))
+as_scores.examples(_rows)
+
+
 @op("i64[*S] -> f[*S classes]")
 def one_hot(labels: Value, *, classes: Positive) -> Value:
     """1 at each label, 0 elsewhere; a label outside 0..classes-1 (background, ignored) gives a row of zeros."""

@@ -22,9 +22,10 @@ from graphdet.records import Array
 from graphdet.runtime.adapters import open_segment
 from tests.ops.cases import DECLARED, Case, as_tuple, assert_same, cases, retrace
 
-NO_SYMBOLS = dict.fromkeys(("expand", "reshape"), "its example writes its shape in numbers")
+NO_SYMBOLS = dict.fromkeys(("expand", "reshape", "resize"), "its example writes its shape in numbers")
 NO_GRADIENT = {
     "cast": "the examples cast integers",
+    "mask_bounds": "cells are counted",
     "map_size": "the level's numbers are not read",
     "mean_over_processes": "losses are divided by it",
     "one_hot": "labels have no gradient",

@@ -110,6 +110,32 @@ def bitmaps(case: Mapping[str, Any], boxes: Array, count: Array) -> Array:
     return masks
 
 
+def with_stuff(
+    case: Mapping[str, Any], boxes: Array, labels: Array, count: Array, masks: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The truth with a segment for each class of stuff of the recorded run's semantic maps, which instances paint over.
+
+    A map is a pattern of tiles with a strip of no class at the bottom.
+    """
+    (h, w), classes = case["input"][2:], case["num_semantic"]
+    y, x = np.mgrid[0:h, 0:w]
+    found = []
+    for i, many in enumerate(count):
+        painted = (y // 16 * 7 + x // 16 * 3) % classes
+        for j in range(many):
+            painted[masks[i, j] > 0] = labels[i, j]
+        painted[-8:] = classes
+        found.append([(c, painted == c) for c in range(case["num_classes"], classes) if (painted == c).any()])
+    most = max(int(c) + len(stuff) for c, stuff in zip(count, found, strict=True))
+    wide = [np.zeros((len(count), most, *a.shape[2:]), a.dtype) for a in (boxes, labels, masks)]
+    for i, (many, stuff) in enumerate(zip(count, found, strict=True)):
+        for new, old in zip(wide, (boxes, labels, masks), strict=True):
+            new[i, :many] = old[i, :many]
+        for j, (label, mask) in enumerate(stuff, many):
+            wide[1][i, j], wide[2][i, j] = label, mask
+    return wide[0], wide[1], count + [len(stuff) for stuff in found], wide[2]
+
+
 def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
     """Graph inputs of a case.
 
@@ -117,6 +143,9 @@ def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
     unpadded shape.
     """
     boxes, labels, count = truth(case)
+    masks = bitmaps(case, boxes, count)
+    if case["model_type"] == "Mask2Former" and case["num_semantic"]:
+        boxes, labels, count, masks = with_stuff(case, boxes, labels, count, masks)
     n = len(case["valid"])
     threshold = case["overrides"].get("score_thr")
     return {
@@ -131,7 +160,7 @@ def inputs(case: Mapping[str, Any]) -> dict[str, Array]:
         "truth.boxes": boxes,
         "truth.labels": labels,
         "truth.count": count,
-        "truth.masks": bitmaps(case, boxes, count),
+        "truth.masks": masks,
     }
 
 

@@ -31,11 +31,14 @@ FAMILIES = {
     "FasterRCNN": "faster_rcnn/",
     "CascadeRCNN": "cascade_rcnn/",
     "MaskRCNN": "mask_rcnn/",
+    "Mask2Former": "mask2former/",
+    "SOLOv2": "solov2/",
 }
-OTHERS = ("_dcn_", "_dconv_", "mask_rcnn_r50_caffe_c4")  # other networks
+OTHERS = ("_dcn_", "_dconv_", "_swin-", "mask_rcnn_r50_caffe_c4")  # other networks
 CLASSES = {"-person-bicycle-car": 3, "-person": 1}  # configurations with other numbers of classes
 SAME_NETWORK = {  # configurations that differ from a variant's own in training or selection alone
     "_fpn_2x": "_fpn_1x",
+    "_fpn_3x": "_fpn_1x",
     "_fpn_20e": "_fpn_1x",
     "_fpn_90k": "_fpn_1x",
     "_fpn_fp16_1x": "_fpn_1x",
@@ -105,7 +108,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 162
+    assert len(found) == 172
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

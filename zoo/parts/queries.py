@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphdet import ops
 from graphdet.ir import Found, Image, Value
@@ -60,12 +60,18 @@ def match(image: Image, class_cost: Value, places: Value, labels: Value, classes
     wanted = ops.reshape(relative(truth.boxes, image.size), shape=(n, 1, g, 4))
     distance = ops.total(ops.absolute(ops.reshape(places, shape=(n, q, 1, 4)) - wanted), axes=(3,))
     overlap = ops.pairwise_iou(absolute(places, image.size), truth.boxes, generalised=True)
-    owner = ops.match_one_to_one(class_cost + 5.0 * distance - 2.0 * overlap, truth.count) + 1
-    nothing = ops.expand(0.0, shape=(n, 1, 4))  # row 0: no object
-    labels = ops.concat(ops.expand(ops.cast(classes + nothing[:, :, :1], to="i64"), shape=(n, 1, 1)),
-                        ops.reshape(labels, shape=(n, g, 1)), axis=1)  # fmt: skip
-    boxes = ops.concat(ops.as_boxes(nothing, format="xyxy", frame="net"), truth.boxes, axis=1)
-    return Matched(ops.gather_rows(labels, owner)[:, :, 0], ops.gather_rows(boxes, owner), owner > 0)
+    owner = ops.match_one_to_one(class_cost + 5.0 * distance - 2.0 * overlap, truth.count)
+    nothing = ops.as_boxes(ops.expand(0.0, shape=(n, 1, 4)), format="xyxy", frame="net")
+    boxes = ops.gather_rows(ops.concat(nothing, truth.boxes, axis=1), owner + 1)
+    return Matched(labels_of(owner, labels, classes), boxes, owner > -1)
+
+
+def labels_of(owner: Value, labels: Value, classes: int) -> Value:
+    """The label i64[N Q] of the object that each query takes; `classes` for owner -1."""
+    n, g = labels.shape
+    nothing = ops.cast(ops.expand(float(classes), shape=(n, 1, 1)), to="i64")
+    named = ops.concat(nothing, ops.reshape(labels, shape=(n, g, 1)), axis=1)
+    return ops.gather_rows(named, owner + 1)[:, :, 0]
 
 
 def box_losses(image: Image, places: Value, target: Matched) -> Mapping[str, Value]:
@@ -87,6 +93,6 @@ def every_layer(
     return {prefix + name: value for prefix, terms in named for name, value in terms.items()}
 
 
-def detections(image: Image, boxes: Value, scores: Value, labels: Value) -> Found:
+def detections(image: Image, boxes: Value, scores: Value, labels: Value, masks: Value | None = None) -> Found:
     """Chosen rows, best first, as detections; a score of -1 marks rows that do not exist."""
-    return chosen(image, ops.clip_boxes(boxes, image.size), scores, labels)
+    return replace(chosen(image, ops.clip_boxes(boxes, image.size), scores, labels), masks=masks)
