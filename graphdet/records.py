@@ -104,6 +104,24 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Panoptic:
+    """The segments of one image: each pixel belongs to one of them, or to none, which is void.
+
+    map: i32[H W], the id of each pixel's segment, 0 for void · ids: i64[S] > 0 · labels: i64[S], index into `classes` ·
+    crowd: b[S], annotated groups, which count neither for nor against a detector · classes: class names, may be empty.
+    """
+
+    map: Array
+    ids: Array
+    labels: Array
+    crowd: Array
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """How an image of any size becomes a network input. The same record drives training, evaluation and the engine.
 

@@ -22,7 +22,8 @@ def command() -> None:
 
     \b
     A dataset is named by one string:
-      coco:IMAGE_DIR:ANNOTATIONS.json   voc:FOLDER[:SPLIT]     yolo:IMAGE_DIR:NAMES.txt
+      coco:IMAGE_DIR:ANNOTATIONS.json   panoptic:IMAGE_DIR:ANNOTATIONS.json
+      voc:FOLDER[:SPLIT]                yolo:IMAGE_DIR:NAMES.txt
       folder:IMAGE_DIR                  scenes:COUNT[:SEED]    python:MODULE:FUNCTION
     Append #cat,dog or #@names.txt for some classes; write 3*... to repeat, A + B to join.
     """  # noqa: D301

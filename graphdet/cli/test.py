@@ -1,4 +1,4 @@
-"""Score an engine on a dataset, or what one found: COCO's average precision of boxes and masks."""
+"""Score an engine on a dataset, or what one found: COCO's average precision of boxes and masks; panoptic quality."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import click
 from graphdet.cli._output import emit, facts, json_option, note, table
 
 if TYPE_CHECKING:
-    from graphdet.eval import CocoResult
+    from graphdet.eval import CocoResult, PanopticResult
 
 SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 @click.command()
 @click.argument("engine_file", metavar="ENGINE", type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="coco:IMAGE_DIR:ANNOTATIONS.json, or scenes:COUNT[:SEED[:HxW]] (drawn).")
+@click.option(
+    "--data", required=True, help="coco:IMAGE_DIR:ANNOTATIONS.json, panoptic:..., or scenes:COUNT[:SEED[:HxW]]."
+)
 @click.option("--limit", type=click.IntRange(0), help="Only the first so many images.")
 @click.option(
     "--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Images in one call of the engine."
@@ -25,9 +27,9 @@ SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 @click.option(
     "--metric",
     "metrics",
-    type=click.Choice(["bbox", "segm", "proposal"]),
+    type=click.Choice(["bbox", "segm", "proposal", "panoptic"]),
     multiple=True,
-    help="Repeat for several.  [default: bbox, and segm for a detector with masks]",
+    help="Repeat for several; panoptic is for results files.  [default: bbox, and segm for a detector with masks]",
 )
 @click.option("--per-class", is_flag=True, help="Also print the AP of each class.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write COCO results: x.json, x.segm.json, ...")
@@ -38,12 +40,14 @@ def command(
 ) -> None:  # fmt: skip
     """Run ENGINE (.gdet) over a dataset and print AP, AP50, AP75, APs, APm, APl in percent.
 
-    ENGINE may also be a COCO results file (.json), which is scored by one metric against a dataset of coco:.
+    ENGINE may also be a COCO results file (.json), which is scored by one metric against a dataset of coco:. Panoptic
+    results, with their PNGs in the folder of the same name, are scored against one of panoptic: and give PQ, SQ, RQ.
 
     \b
     Example:
       graphdet test x.gdet --data coco:val2017:instances_val2017.json --limit 500 --save found.json
       graphdet test found.segm.json --data coco:val2017:instances_val2017.json --metric segm
+      graphdet test found.json --data panoptic:val2017:panoptic_val2017.json --metric panoptic --per-class
     """  # noqa: D301
     from graphdet.errors import MissingFile
 
@@ -51,6 +55,9 @@ def command(
         raise MissingFile(
             f"the folder {save.parent} does not exist", help="make it, or choose another place with --save"
         )
+    if "panoptic" in metrics:
+        show_panoptic(panoptic_of(engine_file, data, metrics), engine_file, data, per_class=per_class, as_json=as_json)
+        return
     if engine_file.suffix == ".json":
         result = rescored(engine_file, data, metrics)
     else:
@@ -61,7 +68,7 @@ def command(
         click.get_current_context().exit(code)
     print_figures(result.figures())
     if per_class:
-        table(("class", ">AP"), [(c, None if v < 0 else f"{100 * v:.1f}") for c, v in result.per_class.items()])
+        table(("class", ">AP"), [(c, percent(v)) for c, v in result.per_class.items()])
     facts([("recall", _recalls(result.figures())), ("images", result.images), ("detections", result.detections)])
     for name, figures in result.also.items():
         click.secho(name, bold=True)
@@ -101,12 +108,45 @@ def rescored(results: Path, data: str, metrics: tuple[str, ...]) -> CocoResult:
     return evaluate_results(dataset.file, results, *metrics or ("bbox",))
 
 
+def panoptic_of(results: Path, data: str, metrics: tuple[str, ...]) -> PanopticResult:
+    """Score a panoptic results file. Raises BadInput for an engine, other metrics beside, or another form of data."""
+    from graphdet.data import CocoPanoptic, parse_data
+    from graphdet.errors import BadInput
+    from graphdet.eval import evaluate_panoptic
+
+    dataset = parse_data(data)
+    if results.suffix != ".json" or not isinstance(dataset, CocoPanoptic) or len(metrics) > 1:
+        raise BadInput(
+            "--metric panoptic, alone, scores a results file (.json) against --data panoptic:IMAGE_DIR:ANNOTATIONS.json"
+        )
+    return evaluate_panoptic(dataset.segments, results)
+
+
+def show_panoptic(result: PanopticResult, results: Path, data: str, *, per_class: bool, as_json: bool) -> None:
+    """Print panoptic quality in percent, or as JSON in 0..1."""
+    if as_json:
+        emit({"results": str(results), "data": data, **result.as_dict()})
+        return
+    columns = ("PQ", "SQ", "RQ")
+    rows = [(group, *map(percent, figures.values())) for group, figures in result.figures().items()]
+    table(("", *(f">{c}" for c in columns)), rows)
+    if per_class:
+        found = [(name, *map(percent, quality.figures.values())) for name, quality in result.per_class.items()]
+        table(("class", *(f">{c}" for c in columns)), found)
+    facts([("images", result.images)])
+
+
+def percent(figure: float) -> str | None:
+    """A figure of 0..1 in percent; None for -1, where there was nothing to score."""
+    return None if figure < 0 else f"{100 * figure:.1f}"
+
+
 def print_figures(figures: dict[str, float]) -> None:
     """Precision, one figure a line, in percent."""
     for name in SHOWN:
         if name in figures:
-            click.echo(f"{name:<5} {'-' if figures[name] < 0 else f'{100 * figures[name]:.1f}':>6}")
+            click.echo(f"{name:<5} {percent(figures[name]) or '-':>6}")
 
 
 def _recalls(figures: dict[str, float]) -> str:
-    return ", ".join(f"{k} {'-' if v < 0 else f'{100 * v:.1f}'}" for k, v in figures.items() if k not in SHOWN)
+    return ", ".join(f"{k} {percent(v) or '-'}" for k, v in figures.items() if k not in SHOWN)

@@ -2,6 +2,7 @@
 
 from graphdet.data.coco import CocoDetection
 from graphdet.data.dataset import Dataset, Sample, read_image
+from graphdet.data.panoptic import CocoPanoptic, PanopticFile, write_panoptic
 from graphdet.data.scenes import SCENE_CLASSES, Scenes, scene, write_coco
 from graphdet.data.spec import parse_data
 from graphdet.data.voc import Voc
@@ -11,10 +12,12 @@ from graphdet.data.yolo import ImageFolder, Yolo
 __all__ = [
     "SCENE_CLASSES",
     "CocoDetection",
+    "CocoPanoptic",
     "Concat",
     "Dataset",
     "ImageFolder",
     "Only",
+    "PanopticFile",
     "Repeat",
     "Sample",
     "Scenes",
@@ -24,4 +27,5 @@ __all__ = [
     "read_image",
     "scene",
     "write_coco",
+    "write_panoptic",
 ]

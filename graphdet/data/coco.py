@@ -93,38 +93,55 @@ def read_annotations(file: Path) -> dict[str, Any]:
         BadDataset: it is not json, a key is missing, ids collide or dangle, or a box is not four finite numbers x, y,
             width, height with non-negative width and height.
     """
-    if not file.is_file():
-        raise MissingFile(f"annotation file {str(file)!r} does not exist")
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:  # covers malformed json and bytes that are not unicode
-        raise BadDataset(f"{file}: not a json file ({error})") from error
+    content = read_json(file)
     check_annotations(content, str(file))
     return dict(content)
 
 
+def read_json(file: Path, what: str = "annotation file") -> Any:
+    """The content of a json file. Raises MissingFile where there is none, BadDataset where it is not json."""
+    if not file.is_file():
+        raise MissingFile(f"{what} {str(file)!r} does not exist")
+    try:
+        return json.loads(file.read_bytes())
+    except ValueError as error:  # covers malformed json and bytes that are not unicode
+        raise BadDataset(f"{file}: not a json file ({error})") from error
+
+
 def check_annotations(content: object, file: str = "annotations") -> None:
     """Raise BadDataset, naming `file` and the record, when `content` is not a usable COCO instances object."""
-    if not isinstance(content, Mapping):
-        raise BadDataset(
-            f"{file}: a json {_kind(content)}, expected an object with images, annotations, categories",
-            help="results files are lists; give the ground truth file here" if isinstance(content, list) else "",
-        )
-    for key in ("images", "annotations", "categories"):
-        if key not in content:
-            raise BadDataset(f"{file}: key {key!r} is missing, found {', '.join(map(repr, content)) or 'nothing'}")
-        if not isinstance(content[key], list):
-            raise BadDataset(f"{file}: {key!r} is a json {_kind(content[key])}, expected a list")
-    categories = _ids(file, "category", content["categories"], ("id", "name"))
-    images = _ids(file, "image", content["images"], ("id", "file_name", "height", "width"))
-    for image in content["images"]:
-        _check_size(file, image)
-    _ids(file, "annotation", content["annotations"], ("id", "image_id", "category_id", "bbox"))
+    check_lists(content, ("images", "annotations", "categories"), file)
+    assert isinstance(content, Mapping)
+    categories = check_ids(file, "category", content["categories"], ("id", "name"))
+    images = check_images(content["images"], file)
+    check_ids(file, "annotation", content["annotations"], ("id", "image_id", "category_id", "bbox"))
     for note in content["annotations"]:
         _check_note(file, note, images, categories)
 
 
-def _ids(file: str, what: str, records: Iterable[object], keys: tuple[str, ...]) -> set[int]:
+def check_lists(content: object, keys: tuple[str, ...], file: str) -> None:
+    """Raise BadDataset, naming `file`, unless `content` is an object with a list under each of `keys`."""
+    if not isinstance(content, Mapping):
+        raise BadDataset(
+            f"{file}: a json {_kind(content)}, expected an object with {', '.join(keys)}",
+            help="results files are lists; give the ground truth file here" if isinstance(content, list) else "",
+        )
+    for key in keys:
+        if key not in content:
+            raise BadDataset(f"{file}: key {key!r} is missing, found {', '.join(map(repr, content)) or 'nothing'}")
+        if not isinstance(content[key], list):
+            raise BadDataset(f"{file}: {key!r} is a json {_kind(content[key])}, expected a list")
+
+
+def check_images(images: list[Any], file: str) -> set[int]:
+    """The ids of image records. Raises BadDataset, naming `file` and the record, for one without a usable size."""
+    ids = check_ids(file, "image", images, ("id", "file_name", "height", "width"))
+    for image in images:
+        _check_size(file, image)
+    return ids
+
+
+def check_ids(file: str, what: str, records: Iterable[object], keys: tuple[str, ...]) -> set[int]:
     """The ids of a list of records, each of which must hold `keys` and an id of its own."""
     seen: set[int] = set()
     for position, record in enumerate(records):

@@ -17,6 +17,7 @@ def parse_data(spec: str) -> Dataset:
 
     Forms:
         `coco:IMAGE_DIR:ANNOTATIONS.json` for COCO's instances format;
+        `panoptic:IMAGE_DIR:ANNOTATIONS.json` for COCO's panoptic one, the PNGs in the folder ANNOTATIONS;
         `voc:FOLDER[:SPLIT]` for Pascal VOC's;
         `yolo:IMAGE_DIR:NAMES.txt` for YOLO's text files, in the folder whose name has `labels` for `images`;
         `folder:IMAGE_DIR` for images without annotations;
@@ -68,6 +69,13 @@ def _names(text: str) -> tuple[str, ...]:
 def _coco(rest: str) -> Dataset | None:
     found = _split(rest, lambda a, b: a.is_dir() and b.is_file())
     return CocoDetection(*found) if found else None
+
+
+def _panoptic(rest: str) -> Dataset | None:
+    from graphdet.data.panoptic import CocoPanoptic
+
+    found = _split(rest, lambda a, b: a.is_dir() and b.is_file())
+    return CocoPanoptic(*found) if found else None
 
 
 def _voc(rest: str) -> Dataset | None:
@@ -127,6 +135,7 @@ def _scenes(rest: str) -> Dataset | None:
 
 _READERS: dict[str, tuple[str, Callable[[str], Dataset | None]]] = {
     "coco": ("coco:IMAGE_DIR:ANNOTATIONS.json", _coco),
+    "panoptic": ("panoptic:IMAGE_DIR:ANNOTATIONS.json", _panoptic),
     "voc": ("voc:FOLDER[:SPLIT]", _voc),
     "yolo": ("yolo:IMAGE_DIR:NAMES.txt", _yolo),
     "folder": ("folder:IMAGE_DIR", _folder),

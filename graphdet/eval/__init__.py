@@ -2,6 +2,7 @@
 
 from graphdet.eval.coco import CocoEvaluator, evaluate_results
 from graphdet.eval.confusion import confusion_matrix
+from graphdet.eval.panoptic import PanopticEvaluator, PanopticResult, evaluate_panoptic
 from graphdet.eval.run import Engine, evaluate
 from graphdet.eval.score import CocoResult
 from graphdet.eval.voc import VocResult, average_precision, evaluate_voc
@@ -10,10 +11,13 @@ __all__ = [
     "CocoEvaluator",
     "CocoResult",
     "Engine",
+    "PanopticEvaluator",
+    "PanopticResult",
     "VocResult",
     "average_precision",
     "confusion_matrix",
     "evaluate",
+    "evaluate_panoptic",
     "evaluate_results",
     "evaluate_voc",
 ]

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from graphdet.data.coco import check_annotations, read_annotations
+from graphdet.data.coco import check_annotations, read_annotations, read_json
 from graphdet.data.dataset import Dataset, Sample
 from graphdet.data.transforms.move import bitmap
-from graphdet.errors import BadDataset, MissingFile, UnknownName, nearest
+from graphdet.errors import BadDataset, UnknownName, nearest
 from graphdet.eval.score import METRICS, CocoResult, Json, choose_backend, recalls, score
 from graphdet.records import Array, Detections, Truth
 
@@ -248,12 +248,7 @@ def read_results(file: Path, images: set[int], categories: set[int], iou_type: s
         MissingFile: the file does not exist.
         BadDataset: it is malformed, or of other images or categories; the message names the row.
     """
-    if not file.is_file():
-        raise MissingFile(f"results file {str(file)!r} does not exist")
-    try:
-        rows = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise BadDataset(f"{file}: not a json file ({error})") from error
+    rows = read_json(file, "results file")
     if not isinstance(rows, list):
         raise BadDataset(f"{file}: expected a list of results")
     shape, check = ("segmentation", _is_mask) if iou_type == "segm" else ("bbox", _is_box)
