@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs golden bench native stubs sanitize fuzz soak nightly clean
+.PHONY: help setup demo test test-slow check format docs golden bench native stubs sanitize fuzz soak nightly cuda-check clean
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,9 +60,16 @@ native: setup  ## Rebuild only the extension, in place
 stubs: native  ## Write runtime/_C.pyi from the extension
 	$(BIN)/python .ci/stubs.py
 
-sanitize: setup  ## Run the C++ tests under the address, undefined-behaviour and thread sanitizers
+sanitize: setup  ## Run the C++ tests and the emulated CUDA kernels under the sanitizers
 	export PATH="$(abspath $(BIN)):$$PATH"; for preset in asan tsan; do \
 		cmake --preset $$preset && cmake --build --preset $$preset --parallel 2 && ctest --preset $$preset || exit 1; done
+	GRAPHDET_EMULATE=emulate-asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so)" \
+		$(BIN)/python -m pytest tests/runtime -m slow -k emulat
+
+cuda-check: setup  ## Test the CUDA kernels: run by the CPU, compiled by nvcc where it is found, run on a GPU where there is one
+	$(BIN)/python -m pytest tests/runtime -m slow -k 'emulat'
+	@if command -v nvcc >/dev/null; then $(BIN)/python -m pytest tests/runtime -m gpu -rs; \
+	else echo 'nvcc is not found: the kernels were not compiled for GPUs'; fi
 
 fuzz: setup  ## Fuzz the reader of engine files and the plan executor, each for FUZZ_SECONDS; needs clang
 	export PATH="$(abspath $(BIN)):$$PATH"; CXX=$(CLANG) cmake --preset fuzz && cmake --build --preset fuzz --parallel 2

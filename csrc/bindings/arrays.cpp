@@ -30,7 +30,7 @@ TensorView view_of(const py::array& array, DType dtype) {
     return view;
 }
 
-Operand operand(const char* op, const char* name, const py::object& value) {
+Operand host_operand(const char* op, const char* name, const py::object& value) {
     const bool floats = py::isinstance<py::array_t<float>>(value);
     if (!floats && !py::isinstance<py::array_t<std::int64_t>>(value)) {
         fail(op, ": ", name, " is ", kind_of(value), ", expected an array of float32 or int64");
@@ -41,7 +41,14 @@ Operand operand(const char* op, const char* name, const py::object& value) {
     }
     const py::array dense =
         floats ? py::array(Dense<float>::ensure(value)) : py::array(Dense<std::int64_t>::ensure(value));
-    return {dense, view_of(dense, floats ? DType::f32 : DType::i64)};
+    return {dense, view_of(dense, floats ? DType::f32 : DType::i64), nullptr};
+}
+
+Operand operand(const char* op, const char* name, const py::object& value) {
+    Operand found = host_operand(op, name, value);
+    raise_if_failed(bring(found.view.data, found.view.bytes(), found.memory));
+    found.view.data = found.memory.get();
+    return found;
 }
 
 float scalar(const char* op, const char* name, const py::object& value) {

@@ -1,7 +1,8 @@
 // NumPy arrays in, NumPy arrays out: how every op crosses the Python border.
 //
 // Inputs must have the exact dtype; strided or unaligned arrays are copied once. Bad input raises ValueError with the
-// text of the Status. Outputs are new arrays. The kernel runs without the GIL.
+// text of the Status. Outputs are new arrays. The kernel runs without the GIL. The same bindings make the module of CPU
+// kernels and that of CUDA kernels: on_cpu.h and on_cuda.h say where operands lie during a launch.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -9,11 +10,14 @@
 #include <pybind11/stl.h>
 #include <pybind11/typing.h>
 
-#include <cstddef>
 #include <memory>
 #include <string>
 
-#include "core/plan.h"
+#if defined(GRAPHDET_CUDA_MODULE)
+#include "bindings/on_cuda.h"
+#else
+#include "bindings/on_cpu.h"
+#endif
 
 namespace graphdet::bindings {
 
@@ -44,14 +48,17 @@ GD_NAMED(AnyFuture, "Future[Any]");
 
 using Pictures = py::typing::List<py::typing::Tuple<Bitmaps, py::bool_>>;
 
-// An input that keeps its array alive for as long as the view is used.
+// An input that keeps its memory alive for as long as the view is used.
 struct Operand {
     py::array array;
     TensorView view;
+    std::shared_ptr<void> memory;
 };
 
-// An array of float32 or int64; which of them an op wants is checked by its `plan`.
+// An array of float32 or int64; which of them an op wants is checked by its `plan`. Where a launch reads it, or, for
+// functions that have no other form, always on the host.
 Operand operand(const char* op, const char* name, const py::object& value);
+Operand host_operand(const char* op, const char* name, const py::object& value);
 
 // A threshold: a Python number, a NumPy scalar, or a float32 array of one element.
 float scalar(const char* op, const char* name, const py::object& value);
@@ -64,7 +71,7 @@ void raise_if_failed(const Status& status);
 template <class... Out, class Args>
 auto run(const Args& args) {
     Plan needed;
-    raise_if_failed(plan(args, needed));
+    raise_if_failed(plan_here(args, needed));
     py::list arrays;
     TensorView outputs[Plan::kMaxOutputs];
     for (int i = 0; i < needed.count; ++i) {
@@ -75,12 +82,7 @@ auto run(const Args& args) {
     Status status;
     {
         const py::gil_scoped_release unlocked;
-        struct alignas(Workspace::kAlign) Line {
-            std::byte bytes[Workspace::kAlign];
-        };
-        const std::size_t lines = (needed.workspace + sizeof(Line) - 1) / sizeof(Line);
-        const std::unique_ptr<Line[]> scratch(lines > 0 ? new Line[lines] : nullptr);
-        status = launch(args, outputs, Workspace(scratch.get(), lines * sizeof(Line)));
+        status = launch_here(args, needed, outputs);
     }
     raise_if_failed(status);
     const py::object found = needed.count == 1 ? py::object(arrays[0]) : py::object(py::tuple(arrays));

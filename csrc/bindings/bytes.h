@@ -26,4 +26,16 @@ inline Bytes bytes_operand(const char* op, const char* name, const py::object& v
     return found;
 }
 
+// Its first byte where a launch reads it. The strides stay: memory between the outermost bytes comes along.
+inline const std::uint8_t* bring(const Bytes& bytes, std::shared_ptr<void>& memory) {
+    std::int64_t low = 0, high = 0;
+    for (int i = 0; i < bytes.rank; ++i) {
+        if (bytes.size[i] == 0) return bytes.data;
+        const std::int64_t reach = (bytes.size[i] - 1) * bytes.stride[i];
+        (reach < 0 ? low : high) += reach;
+    }
+    raise_if_failed(bring(bytes.data + low, static_cast<std::size_t>(high - low + 1), memory));
+    return static_cast<const std::uint8_t*>(memory.get()) - low;
+}
+
 }  // namespace graphdet::bindings

@@ -3,9 +3,11 @@
 
 #include <cmath>
 
+#include "core/dispatch.h"
+
 namespace graphdet {
 
 // 1 / (1 + e^-x): 0 for -inf, 1 for +inf, NaN for NaN.
-[[nodiscard]] inline float sigmoid_of(float x) { return 1.0F / (1.0F + std::exp(-x)); }
+[[nodiscard]] GD_INLINE float sigmoid_of(float x) { return 1.0F / (1.0F + std::exp(-x)); }
 
 }  // namespace graphdet

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/dispatch.h"
+
 namespace graphdet {
 
 using RankKey = std::uint64_t;
@@ -12,7 +14,7 @@ using RankKey = std::uint64_t;
 constexpr std::int64_t kMaxRanked = std::int64_t{1} << 32;  // entries that the index half of a key can tell apart
 
 // `score` is not NaN; `index` lies in [0, kMaxRanked).
-[[nodiscard]] inline RankKey rank_key(float score, std::int64_t index) {
+[[nodiscard]] GD_INLINE RankKey rank_key(float score, std::int64_t index) {
     score += 0.0F;  // -0 and +0 are a tie
     std::uint32_t bits = 0;
     std::memcpy(&bits, &score, sizeof bits);
@@ -20,9 +22,9 @@ constexpr std::int64_t kMaxRanked = std::int64_t{1} << 32;  // entries that the 
     return (static_cast<RankKey>(~ascending) << 32) | static_cast<RankKey>(index);
 }
 
-[[nodiscard]] inline std::int64_t index_of(RankKey key) { return static_cast<std::int64_t>(key & 0xFFFFFFFFU); }
+[[nodiscard]] GD_INLINE std::int64_t index_of(RankKey key) { return static_cast<std::int64_t>(key & 0xFFFFFFFFU); }
 
-[[nodiscard]] inline float score_of(RankKey key) {
+[[nodiscard]] GD_INLINE float score_of(RankKey key) {
     const auto ascending = ~static_cast<std::uint32_t>(key >> 32);
     const std::uint32_t bits = (ascending >> 31) != 0 ? ascending & 0x7FFFFFFFU : ~ascending;
     float score = 0.0F;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from typing import Any
 
@@ -13,9 +12,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.runtime import kernel_oracles as oracle
+from tests.runtime.devices import _C
+
+pytestmark = pytest.mark.usefixtures("device")
 
 Array = NDArray[Any]
-_C: Any = importlib.import_module("graphdet.runtime._C")  # untyped here, because many tests pass what the stub forbids
 
 SIZES = st.sampled_from([0, 1, 2, 3, 7, 40])
 IMAGES = st.integers(0, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphdet.ops import paste_masks
+from tests.runtime.devices import _C, module
 
-_C: Any = importlib.import_module("graphdet.runtime._C")
+pytestmark = pytest.mark.usefixtures("device")
+
 Array = Any
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -48,7 +49,7 @@ def test_runs_are_those_of_the_bitmaps(seed: int, n: int, k: int, height: int, w
     runs = _C.paste_runs(*operands, height=height, width=width)
     assert [len(image) for image in runs] == [k] * n
     for image, texts in zip(bitmaps, runs, strict=True):
-        assert _C.rle_encode(image) == texts
+        assert module("cpu").rle_encode(image) == texts
 
 
 def test_equals_grid_sampling_of_the_whole_image() -> None:
@@ -79,13 +80,11 @@ def test_nothing_is_painted_outside_or_for_nan() -> None:
     assert not found[2].any()
 
 
-def test_threads_do_not_change_results() -> None:
+def test_schedule_does_not_change_results() -> None:
     operands = case(5, 2, 30, 64, 90)
-    _C.set_threads(1)
-    one = _C.paste_masks(*operands, height=64, width=90)
-    _C.set_threads(6)
-    np.testing.assert_array_equal(_C.paste_masks(*operands, height=64, width=90), one)
-    _C.set_threads(0)
+    found = [_C.paste_masks(*operands, height=64, width=90) for _ in _C.schedules()]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 M, B, N = np.zeros((1, 2, 3, 3), np.float32), np.zeros((1, 2, 4), np.float32), np.zeros(1, np.int64)

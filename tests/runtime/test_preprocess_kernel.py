@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import cv2
@@ -11,7 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-_C: Any = importlib.import_module("graphdet.runtime._C")
+from tests.runtime.devices import _C
+
+pytestmark = pytest.mark.usefixtures("device")
+
 Array = Any
 
 SIDES = st.one_of(st.integers(1, 8), st.integers(1, 200))
@@ -78,13 +80,11 @@ def test_any_strides_mean_the_same() -> None:
         np.testing.assert_array_equal(run(view, 31, 47), run(copied, 31, 47))
 
 
-def test_threads_do_not_change_results() -> None:
+def test_schedule_does_not_change_results() -> None:
     image = noise(2, 300, 400, 3)
-    _C.set_threads(1)
-    one = run(image, 211, 333, (224, 352), mean=MEAN, std=STD)
-    _C.set_threads(5)
-    np.testing.assert_array_equal(run(image, 211, 333, (224, 352), mean=MEAN, std=STD), one)
-    _C.set_threads(0)
+    found = [run(image, 211, 333, (224, 352), mean=MEAN, std=STD) for _ in _C.schedules()]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 @pytest.mark.parametrize(

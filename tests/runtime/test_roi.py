@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 
 from graphdet.compiler.backends.numpy.execute import op_graph
 from graphdet.ops import roi_align, roi_align_levels, roi_pool
+from tests.runtime.devices import _C
 
-_C: Any = importlib.import_module("graphdet.runtime._C")
+pytestmark = pytest.mark.usefixtures("device")
+
 Array = Any
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -95,18 +96,16 @@ def test_maps_read_in_place_or_as_tiles_give_the_same_bits(samples: int) -> None
         np.testing.assert_array_equal(_C.roi_align(features, boxes[i : i + 1], **how)[0], whole[i])
 
 
-def test_threads_do_not_change_results() -> None:
+def test_schedule_does_not_change_results() -> None:
     rng = np.random.default_rng(4)
     features, boxes = floats(rng, 3, 40, 20, 30), rois(rng, 90, 3, 110)
     gradient = floats(rng, 90, 40, 3, 3)
     how: dict[str, Any] = {"size": (3, 3), "scale": 0.25}
     found = []
-    for count in (1, 2, 7):
-        _C.set_threads(count)
+    for _ in _C.schedules():
         found.append(
             (_C.roi_align(features, boxes, **how), _C.roi_align_backward(gradient, boxes, map=(3, 20, 30), **how))
         )
-    _C.set_threads(0)
     for forward, backward in found[1:]:
         np.testing.assert_array_equal(forward, found[0][0])
         np.testing.assert_array_equal(backward, found[0][1])

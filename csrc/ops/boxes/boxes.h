@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -62,5 +63,18 @@ Status launch(const DecodePoints& args, const TensorView* outputs, Workspace wor
 Status launch(const DecodeDistances& args, const TensorView* outputs, Workspace workspace);
 Status launch(const ClipBoxes& args, const TensorView* outputs, Workspace workspace);
 Status launch(const ToImage& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const DecodeDeltas& args, Plan& plan, const Device& device);
+Status plan(const DecodePoints& args, Plan& plan, const Device& device);
+Status plan(const DecodeDistances& args, Plan& plan, const Device& device);
+Status plan(const ClipBoxes& args, Plan& plan, const Device& device);
+Status plan(const ToImage& args, Plan& plan, const Device& device);
+
+Status launch(const DecodeDeltas& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const DecodePoints& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const DecodeDistances& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const ClipBoxes& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const ToImage& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

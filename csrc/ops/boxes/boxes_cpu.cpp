@@ -1,8 +1,5 @@
-#include <algorithm>
-#include <cmath>
-
 #include "core/check.h"
-#include "ops/boxes/boxes.h"
+#include "ops/boxes/formulas.h"
 
 namespace graphdet {
 
@@ -52,16 +49,6 @@ void for_rows(const TensorView& table, const TensorView& rows, const TensorView&
     }
 }
 
-void write_box(float cx, float cy, float w, float h, float* out) {
-    out[0] = cx - 0.5F * w;
-    out[1] = cy - 0.5F * h;
-    out[2] = cx + 0.5F * w;
-    out[3] = cy + 0.5F * h;
-}
-
-// Passes NaN through, unlike std::min(std::max(...)) in one of its orders.
-float clip(float x, float low, float high) { return x < low ? low : (x > high ? high : x); }
-
 }  // namespace
 
 Status plan(const DecodeDeltas& args, Plan& plan) {
@@ -87,33 +74,19 @@ Status plan(const ToImage& args, Plan& plan) {
 
 Status launch(const DecodeDeltas& args, const TensorView* outputs, Workspace workspace) {
     GD_CHECK(ready("decode_deltas", args, outputs, workspace));
-    const auto limit = static_cast<float>(std::abs(std::log(args.max_ratio)));
-    const auto &mean = args.means, &std = args.stds;
-    for_rows(args.anchors, args.deltas, outputs[0], [&](const float* a, const float* d, float* out) {
-        const float w = a[2] - a[0], h = a[3] - a[1];
-        const float dx = d[0] * std[0] + mean[0], dy = d[1] * std[1] + mean[1];
-        const float dw = clip(d[2] * std[2] + mean[2], -limit, limit);
-        const float dh = clip(d[3] * std[3] + mean[3], -limit, limit);
-        write_box(0.5F * (a[0] + a[2]) + w * dx, 0.5F * (a[1] + a[3]) + h * dy, w * std::exp(dw), h * std::exp(dh),
-                  out);
-    });
+    for_rows(args.anchors, args.deltas, outputs[0], DecodeDelta(args));
     return Status();
 }
 
 Status launch(const DecodePoints& args, const TensorView* outputs, Workspace workspace) {
     GD_CHECK(ready("decode_points", args, outputs, workspace));
-    for_rows(args.points, args.raw, outputs[0], [](const float* p, const float* r, float* out) {
-        write_box(r[0] * p[2] + p[0], r[1] * p[3] + p[1], std::exp(r[2]) * p[2], std::exp(r[3]) * p[3], out);
-    });
+    for_rows(args.points, args.raw, outputs[0], DecodePoint());
     return Status();
 }
 
 Status launch(const DecodeDistances& args, const TensorView* outputs, Workspace workspace) {
     GD_CHECK(ready("decode_distances", args, outputs, workspace));
-    for_rows(args.points, args.distances, outputs[0], [](const float* p, const float* d, float* out) {
-        for (int i = 0; i < 2; ++i) out[i] = p[i] - d[i];
-        for (int i = 0; i < 2; ++i) out[2 + i] = p[i] + d[2 + i];
-    });
+    for_rows(args.points, args.distances, outputs[0], DecodeDistance());
     return Status();
 }
 

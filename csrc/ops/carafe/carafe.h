@@ -8,6 +8,7 @@
 // kernels.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -28,5 +29,12 @@ Status plan(const CarafeBackward& args, Plan& plan);
 
 Status launch(const Carafe& args, const TensorView* outputs, Workspace workspace);
 Status launch(const CarafeBackward& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const Carafe& args, Plan& plan, const Device& device);
+Status plan(const CarafeBackward& args, Plan& plan, const Device& device);
+
+Status launch(const Carafe& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const CarafeBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

@@ -5,35 +5,18 @@
 #include "core/check.h"
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "ops/carafe/window.h"
 
 namespace graphdet {
 
 namespace {
 
-struct Shape {
-    std::int64_t images, channels, height, width, size, groups, scale;
+using carafe::check;
+using carafe::for_window;
+using carafe::Shape;
 
-    [[nodiscard]] std::int64_t pixels() const { return height * width; }
-    [[nodiscard]] std::int64_t out_width() const { return width * scale; }
-    [[nodiscard]] std::int64_t places() const { return pixels() * scale * scale; }
-    [[nodiscard]] std::int64_t window() const { return size * size; }
-    [[nodiscard]] std::int64_t share() const { return channels / groups; }          // channels of a group
-    [[nodiscard]] std::int64_t tiles() const { return parts_of(share(), kLanes); }  // of a group
-    [[nodiscard]] std::int64_t units() const { return images * groups * tiles(); }
-};
-
-Status check(const char* op, const Carafe& args, Shape& s) {
-    GD_CHECK(expect(op, "x", args.x, DType::f32, {"N", "C", "H", "W"}));
-    const Dims& x = args.x.dims;
-    const bool fits = args.size > 0 && args.size % 2 == 1 && args.scale > 0 && args.groups > 0 && x[1] > 0;
-    GD_CHECK(require(fits && x[1] % args.groups == 0, op, ": size ", args.size, ", scale ", args.scale, ", groups ",
-                     args.groups, " do not fit ", x[1],
-                     " channels, expected an odd size, a scale > 0, and channels that ", "the groups divide"));
-    s = {x[0], x[1], x[2], x[3], args.size, args.groups, args.scale};
-    const Dim p = {"P", x[2] * args.scale}, q = {"Q", x[3] * args.scale};
-    return expect(op, "kernels", args.kernels, DType::f32,
-                  {{"N", x[0]}, static_cast<int>(args.groups * s.window()), p, q});
-}
+[[nodiscard]] std::int64_t tiles(const Shape& s) { return parts_of(s.share(), kLanes); }  // of a group
+[[nodiscard]] std::int64_t units(const Shape& s) { return s.images * s.groups * tiles(s); }
 
 // Up to 16 channels of a group of an image.
 struct Tile {
@@ -41,23 +24,9 @@ struct Tile {
 };
 
 [[nodiscard]] Tile tile_of(const Shape& s, std::int64_t unit) {
-    const std::int64_t tile = unit % s.tiles(), group = unit / s.tiles() % s.groups;
+    const std::int64_t tile = unit % tiles(s), group = unit / tiles(s) % s.groups;
     const std::int64_t from = tile * kLanes;
-    return {unit / s.tiles() / s.groups, group, group * s.share() + from, std::min(kLanes, s.share() - from)};
-}
-
-// Calls body(k, pixel) for the window's pixels that lie on the map, around the pixel of an output place.
-template <class Body>
-GD_INLINE void for_window(const Shape& s, std::int64_t place, const Body& body) {
-    const std::int64_t row = place / s.out_width() / s.scale, column = place % s.out_width() / s.scale;
-    const std::int64_t reach = s.size / 2;
-    for (std::int64_t dy = 0; dy < s.size; ++dy) {
-        const std::int64_t y = row + dy - reach;
-        if (y < 0 || y >= s.height) continue;
-        const std::int64_t begin = std::max<std::int64_t>(0, reach - column);
-        const std::int64_t end = std::min(s.size, s.width + reach - column);
-        for (std::int64_t dx = begin; dx < end; ++dx) body(dy * s.size + dx, y * s.width + column + dx - reach);
-    }
+    return {unit / tiles(s) / s.groups, group, group * s.share() + from, std::min(kLanes, s.share() - from)};
 }
 
 GD_CLONES void forward_tile(const Shape& s, const float* planes, const float* kernels, std::int64_t channels,
@@ -102,7 +71,7 @@ std::size_t need_backward(const Shape& s) {
 }
 
 [[nodiscard]] std::size_t parts(const Shape& s) {
-    return static_cast<std::size_t>(std::clamp<std::int64_t>(s.units(), 1, threads()));
+    return static_cast<std::size_t>(std::clamp<std::int64_t>(units(s), 1, threads()));
 }
 
 }  // namespace
@@ -123,7 +92,7 @@ Status launch(const Carafe& args, const TensorView* outputs, Workspace workspace
     needed.workspace = need_forward(s);
     GD_CHECK(fits("carafe", needed, outputs, workspace));
     if (s.places() == 0) return Status();
-    parallel_for(s.units(), 1, workspace.slots(need_forward(s)), [&](std::int64_t unit, std::int64_t, int slot) {
+    parallel_for(units(s), 1, workspace.slots(need_forward(s)), [&](std::int64_t unit, std::int64_t, int slot) {
         Workspace mine = workspace.part(slot, need_forward(s));
         const Tile tile = tile_of(s, unit);
         const std::int64_t plane = tile.image * s.channels + tile.first;
@@ -144,7 +113,7 @@ Status plan(const CarafeBackward& args, Plan& plan) {
     GD_CHECK(expect(op, "gradient", args.gradient, DType::f32, {{"N", s.images}, {"C", s.channels}, p, q}));
     plan.add(DType::f32, args.of.x.dims);
     plan.add(DType::f32, args.of.kernels.dims);
-    plan.workspace = Workspace::need<float>(s.units() * s.window() * s.places()) + need_backward(s) * parts(s);
+    plan.workspace = Workspace::need<float>(units(s) * s.window() * s.places()) + need_backward(s) * parts(s);
     return Status();
 }
 
@@ -155,11 +124,11 @@ Status launch(const CarafeBackward& args, const TensorView* outputs, Workspace w
     GD_CHECK(check(op, args.of, s));
     GD_CHECK(plan(args, needed));
     const std::int64_t kernel = s.window() * s.places();
-    needed.workspace = Workspace::need<float>(s.units() * kernel) + need_backward(s);
+    needed.workspace = Workspace::need<float>(units(s) * kernel) + need_backward(s);
     GD_CHECK(fits(op, needed, outputs, workspace));
     if (s.places() == 0) return Status();
-    auto* found = workspace.take<float>(s.units() * kernel);
-    parallel_for(s.units(), 1, workspace.slots(need_backward(s)), [&](std::int64_t unit, std::int64_t, int slot) {
+    auto* found = workspace.take<float>(units(s) * kernel);
+    parallel_for(units(s), 1, workspace.slots(need_backward(s)), [&](std::int64_t unit, std::int64_t, int slot) {
         Workspace mine = workspace.part(slot, need_backward(s));
         const Tile tile = tile_of(s, unit);
         const std::int64_t plane = tile.image * s.channels + tile.first;
@@ -174,8 +143,8 @@ Status launch(const CarafeBackward& args, const TensorView* outputs, Workspace w
     parallel_for(s.images * s.groups, 1, [&](std::int64_t group, std::int64_t) {
         float* out = outputs[1].f32_out() + group * kernel;
         std::fill_n(out, kernel, 0.0F);
-        for (std::int64_t tile = 0; tile < s.tiles(); ++tile) {
-            const float* part = found + (group * s.tiles() + tile) * kernel;
+        for (std::int64_t tile = 0; tile < tiles(s); ++tile) {
+            const float* part = found + (group * tiles(s) + tile) * kernel;
             for (std::int64_t i = 0; i < kernel; ++i) out[i] += part[i];
         }
     });

@@ -5,6 +5,7 @@
 // makes all that see it NaN. Every size may be 0. No scratch; planes side by side.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -26,5 +27,12 @@ Status plan(const CornerPoolBackward& args, Plan& plan);
 
 Status launch(const CornerPool& args, const TensorView* outputs, Workspace workspace);
 Status launch(const CornerPoolBackward& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const CornerPool& args, Plan& plan, const Device& device);
+Status plan(const CornerPoolBackward& args, Plan& plan, const Device& device);
+
+Status launch(const CornerPool& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const CornerPoolBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

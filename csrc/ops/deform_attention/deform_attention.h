@@ -14,6 +14,7 @@
 
 #include <array>
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -37,5 +38,12 @@ Status plan(const DeformAttentionBackward& args, Plan& plan);
 
 Status launch(const DeformAttention& args, const TensorView* outputs, Workspace workspace);
 Status launch(const DeformAttentionBackward& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const DeformAttention& args, Plan& plan, const Device& device);
+Status plan(const DeformAttentionBackward& args, Plan& plan, const Device& device);
+
+Status launch(const DeformAttention& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const DeformAttentionBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

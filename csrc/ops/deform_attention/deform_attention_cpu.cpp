@@ -1,66 +1,18 @@
 #include "ops/deform_attention/deform_attention.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "core/check.h"
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "ops/deform_attention/points.h"
 
 namespace graphdet {
 
 namespace {
 
-struct Shape {
-    std::int64_t images, cells, heads, width, queries, levels, points;
-};
-
-Status check(const char* op, const DeformAttention& args, Shape& s) {
-    GD_CHECK(expect(op, "value", args.value, DType::f32, {"N", "S", "M", "D"}));
-    const Dims& v = args.value.dims;
-    GD_CHECK(require(args.level_count > 0 && args.level_count <= DeformAttention::kMaxLevels, op, ": found ",
-                     args.level_count, " levels, expected 1 to ", DeformAttention::kMaxLevels));
-    const Dim n = {"N", v[0]}, m = {"M", v[2]};
-    GD_CHECK(expect(op, "locations", args.locations, DType::f32, {n, "Q", m, {"E", args.level_count}, "P", 2}));
-    const Dims& at = args.locations.dims;
-    s = {v[0], v[1], v[2], v[3], at[1], at[3], at[4]};
-    const Dim q = {"Q", s.queries}, e = {"E", s.levels}, p = {"P", s.points};
-    GD_CHECK(expect(op, "weights", args.weights, DType::f32, {n, q, m, e, p}));
-    std::int64_t cells = 0;
-    for (int l = 0; l < args.level_count; ++l) {
-        const auto [height, width] = args.levels[static_cast<std::size_t>(l)];
-        GD_CHECK(require(height >= 0 && width >= 0, op, ": level ", l, " is ", height, " x ", width));
-        cells += height * width;
-    }
-    return require(cells == s.cells, op, ": value has ", s.cells, " cells, but the levels have ", cells);
-}
-
-// Where one point reads: rows of `value` relative to the image's first, -1 outside the map.
-struct Corners {
-    std::int64_t cell[4];
-    float down, right;
-
-    GD_INLINE float weight(int corner) const {
-        return ((corner & 2) != 0 ? down : 1.0F - down) * ((corner & 1) != 0 ? right : 1.0F - right);
-    }
-};
-
-// False for a point that reads nothing.
-GD_INLINE bool corners_of(const float* location, const std::array<std::int64_t, 2>& size, std::int64_t start,
-                          Corners& made) {
-    const auto height = static_cast<float>(size[0]), width = static_cast<float>(size[1]);
-    const float x = location[0] * width - 0.5F, y = location[1] * height - 0.5F;
-    if (!(y > -1.0F && x > -1.0F && y < height && x < width)) return false;
-    const float low = std::floor(y), left = std::floor(x);
-    const auto r = static_cast<std::int64_t>(low), c = static_cast<std::int64_t>(left);
-    made.down = y - low, made.right = x - left;
-    for (int i = 0; i < 4; ++i) {
-        const std::int64_t at = r + (i >> 1), across = c + (i & 1);
-        const bool inside = at >= 0 && at < size[0] && across >= 0 && across < size[1];
-        made.cell[i] = inside ? start + at * size[1] + across : -1;
-    }
-    return true;
-}
+using attention::Corners;
+using attention::corners_of;
+using attention::Shape;
 
 // One query of one head: out[0..D) = the weighted sum of its samples.
 GD_CLONES void attend(const Shape& s, const DeformAttention& args, const float* values, const float* locations,
@@ -73,7 +25,7 @@ GD_CLONES void attend(const Shape& s, const DeformAttention& args, const float* 
         for (std::int64_t p = 0; p < s.points; ++p) {
             Corners at;
             const std::int64_t point = l * s.points + p;
-            if (!corners_of(locations + 2 * point, size, start, at)) continue;
+            if (!corners_of(locations + 2 * point, size.data(), start, at)) continue;
             for (int k = 0; k < 4; ++k) {
                 const float weight = at.weight(k) * weights[point];
                 if (at.cell[k] < 0 || at.weight(k) == 0.0F) continue;
@@ -109,7 +61,7 @@ GD_CLONES void attend_backward(const Shape& s, const DeformAttention& args, cons
             const std::int64_t point = l * s.points + p;
             float* moved = location_gradients + 2 * point;
             moved[0] = moved[1] = weight_gradients[point] = 0.0F;
-            if (!corners_of(locations + 2 * point, size, start, at)) continue;
+            if (!corners_of(locations + 2 * point, size.data(), start, at)) continue;
             float found[4];  // the gradient's product with each corner
             for (int k = 0; k < 4; ++k) {
                 found[k] = 0.0F;
@@ -134,7 +86,7 @@ GD_CLONES void attend_backward(const Shape& s, const DeformAttention& args, cons
 
 Status plan(const DeformAttention& args, Plan& plan) {
     Shape s;
-    GD_CHECK(check("deform_attention", args, s));
+    GD_CHECK(attention::check("deform_attention", args, s));
     plan.add(DType::f32, {s.images, s.queries, s.heads * s.width});
     return Status();
 }
@@ -142,7 +94,7 @@ Status plan(const DeformAttention& args, Plan& plan) {
 Status launch(const DeformAttention& args, const TensorView* outputs, Workspace workspace) {
     Shape s;
     Plan needed;
-    GD_CHECK(check("deform_attention", args, s));
+    GD_CHECK(attention::check("deform_attention", args, s));
     GD_CHECK(plan(args, needed));
     GD_CHECK(fits("deform_attention", needed, outputs, workspace));
     const std::int64_t points = s.levels * s.points, rows = s.heads * s.width;
@@ -162,7 +114,7 @@ Status launch(const DeformAttention& args, const TensorView* outputs, Workspace 
 Status plan(const DeformAttentionBackward& args, Plan& plan) {
     constexpr const char* op = "deform_attention_backward";
     Shape s;
-    GD_CHECK(check(op, args.of, s));
+    GD_CHECK(attention::check(op, args.of, s));
     const auto width = static_cast<int>(s.heads * s.width);
     GD_CHECK(expect(op, "gradient", args.gradient, DType::f32, {{"N", s.images}, {"Q", s.queries}, width}));
     for (const TensorView* view : {&args.of.value, &args.of.locations, &args.of.weights})
@@ -174,7 +126,7 @@ Status launch(const DeformAttentionBackward& args, const TensorView* outputs, Wo
     constexpr const char* op = "deform_attention_backward";
     Shape s;
     Plan needed;
-    GD_CHECK(check(op, args.of, s));
+    GD_CHECK(attention::check(op, args.of, s));
     GD_CHECK(plan(args, needed));
     GD_CHECK(fits(op, needed, outputs, workspace));
     const std::int64_t points = s.levels * s.points, rows = s.heads * s.width;

@@ -13,6 +13,7 @@
 // block a thread.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -38,5 +39,12 @@ Status plan(const DeformConvBackward& args, Plan& plan);
 
 Status launch(const DeformConv& args, const TensorView* outputs, Workspace workspace);
 Status launch(const DeformConvBackward& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const DeformConv& args, Plan& plan, const Device& device);
+Status plan(const DeformConvBackward& args, Plan& plan, const Device& device);
+
+Status launch(const DeformConv& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const DeformConvBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

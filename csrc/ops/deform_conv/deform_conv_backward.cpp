@@ -1,3 +1,5 @@
+#include "core/lanes.h"
+#include "core/parallel.h"
 #include "ops/deform_conv/points.h"
 
 namespace graphdet {

@@ -1,12 +1,11 @@
-// What forward and backward deformable convolution share: sizes, checks, and where kernel points read.
+// What forward and backward deformable convolution share, on CPU and GPU: sizes, checks, and where kernel points read.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 
 #include "core/check.h"
-#include "core/lanes.h"
-#include "core/parallel.h"
+#include "core/dispatch.h"
 #include "ops/deform_conv/deform_conv.h"
 
 namespace graphdet::deform {
@@ -17,12 +16,12 @@ struct Shape {
     std::int64_t out_height, out_width;                 // result
     std::int64_t groups, offset_groups, stride, padding, dilation;
 
-    [[nodiscard]] std::int64_t pixels() const { return height * width; }
-    [[nodiscard]] std::int64_t points() const { return kernel_height * kernel_width; }
-    [[nodiscard]] std::int64_t places() const { return out_height * out_width; }
-    [[nodiscard]] std::int64_t group_channels() const { return channels / groups; }
-    [[nodiscard]] std::int64_t group_outputs() const { return outputs / groups; }
-    [[nodiscard]] std::int64_t moved_channels() const { return channels / offset_groups; }
+    [[nodiscard]] GD_INLINE std::int64_t pixels() const { return height * width; }
+    [[nodiscard]] GD_INLINE std::int64_t points() const { return kernel_height * kernel_width; }
+    [[nodiscard]] GD_INLINE std::int64_t places() const { return out_height * out_width; }
+    [[nodiscard]] GD_INLINE std::int64_t group_channels() const { return channels / groups; }
+    [[nodiscard]] GD_INLINE std::int64_t group_outputs() const { return outputs / groups; }
+    [[nodiscard]] GD_INLINE std::int64_t moved_channels() const { return channels / offset_groups; }
 };
 
 inline Status check(const char* op, const DeformConv& args, Shape& shape) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -34,5 +35,14 @@ Status plan(const Mul& args, Plan& plan);
 Status launch(const Concat& args, const TensorView* outputs, Workspace workspace);
 Status launch(const Sigmoid& args, const TensorView* outputs, Workspace workspace);
 Status launch(const Mul& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const Concat& args, Plan& plan, const Device& device);
+Status plan(const Sigmoid& args, Plan& plan, const Device& device);
+Status plan(const Mul& args, Plan& plan, const Device& device);
+
+Status launch(const Concat& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const Sigmoid& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const Mul& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

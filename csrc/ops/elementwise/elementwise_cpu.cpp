@@ -102,7 +102,8 @@ Status launch(const Sigmoid& args, const TensorView* outputs, Workspace workspac
     Plan needed;
     GD_CHECK(plan(args, needed));
     GD_CHECK(fits("sigmoid", needed, outputs, workspace));
-    std::transform(args.x.f32(), args.x.f32() + args.x.dims.count(), outputs[0].f32_out(), sigmoid_of);
+    std::transform(args.x.f32(), args.x.f32() + args.x.dims.count(), outputs[0].f32_out(),
+                   [](float x) { return sigmoid_of(x); });
     return Status();
 }
 

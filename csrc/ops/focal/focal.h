@@ -6,6 +6,7 @@
 // fixed order: the number of threads changes no bit. No scratch.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -26,5 +27,12 @@ Status plan(const FocalLossBackward& args, Plan& plan);
 
 Status launch(const FocalLoss& args, const TensorView* outputs, Workspace workspace);
 Status launch(const FocalLossBackward& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const FocalLoss& args, Plan& plan, const Device& device);
+Status plan(const FocalLossBackward& args, Plan& plan, const Device& device);
+
+Status launch(const FocalLoss& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const FocalLossBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

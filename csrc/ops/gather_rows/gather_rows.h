@@ -7,6 +7,7 @@
 // N, K or D may be 0; A may be 0 only when no row is asked for.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -31,5 +32,9 @@ Status plan(const Gather& args, Plan& plan);
 
 Status launch(const GatherRows& args, const TensorView* outputs, Workspace workspace);
 Status launch(const Gather& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const GatherRows& args, Plan& plan, const Device& device);
+Status launch(const GatherRows& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

@@ -7,6 +7,7 @@
 // as 0: pairs with a NaN box yield 0. N, A, B may be 0.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -19,5 +20,9 @@ struct PairwiseIou {
 
 Status plan(const PairwiseIou& args, Plan& plan);
 Status launch(const PairwiseIou& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const PairwiseIou& args, Plan& plan, const Device& device);
+Status launch(const PairwiseIou& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "core/dispatch.h"
 #include "core/parallel.h"
+#include "ops/iou/formulas.h"
 
 namespace graphdet {
 
@@ -15,25 +16,11 @@ struct Columns {
     const float *x1, *y1, *x2, *y2, *area;
 };
 
-GD_INLINE float side(float low, float high) { return std::max(high - low, 0.0F); }
-
-GD_INLINE float quotient(float part, float whole) { return whole > 0.0F ? part / whole : 0.0F; }
-
 template <bool generalised>
 GD_INLINE void fill_row(const float* box, const Columns& b, std::int64_t count, float* out) {
-    const float x1 = box[0], y1 = box[1], x2 = box[2], y2 = box[3], area = side(x1, x2) * side(y1, y2);
-    for (std::int64_t j = 0; j < count; ++j) {
-        const float inter =
-            side(std::max(x1, b.x1[j]), std::min(x2, b.x2[j])) * side(std::max(y1, b.y1[j]), std::min(y2, b.y2[j]));
-        const float whole = area + b.area[j] - inter;
-        float value = quotient(inter, whole);
-        if (generalised) {
-            const float hull =
-                side(std::min(x1, b.x1[j]), std::max(x2, b.x2[j])) * side(std::min(y1, b.y1[j]), std::max(y2, b.y2[j]));
-            value -= whole == whole ? quotient(hull - whole, hull) : 0.0F;
-        }
-        out[j] = value;
-    }
+    const Box a = load_any_box(box);
+    for (std::int64_t j = 0; j < count; ++j)
+        out[j] = iou_of<generalised>(a, {b.x1[j], b.y1[j], b.x2[j], b.y2[j], b.area[j]});
 }
 
 GD_CLONES void iou_row(const float* box, const Columns& b, std::int64_t count, float* out) {

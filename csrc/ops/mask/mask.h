@@ -16,6 +16,7 @@
 
 #include <vector>
 
+#include "core/device.h"
 #include "core/plan.h"
 #include "ops/rle/rle.h"
 
@@ -31,6 +32,10 @@ struct PasteMasks {
 
 Status plan(const PasteMasks& args, Plan& plan);
 Status launch(const PasteMasks& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const PasteMasks& args, Plan& plan, const Device& device);
+Status launch(const PasteMasks& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 // runs[n * K + k]; padding rows are empty masks. Allocates its results.
 Status paste_runs(const PasteMasks& args, std::vector<Runs>& runs);

@@ -24,8 +24,8 @@ void bind_mask(py::module_& m) {
         [](const Floats& masks, const Floats& boxes, const Ints& count, std::int64_t height, std::int64_t width,
            float threshold) {
             constexpr const char* op = "paste_masks";
-            const Operand p = operand(op, "masks", masks), b = operand(op, "boxes", boxes),
-                          c = operand(op, "count", count);
+            const Operand p = host_operand(op, "masks", masks), b = host_operand(op, "boxes", boxes),
+                          c = host_operand(op, "count", count);
             std::vector<std::string> texts;
             Status status;
             {

@@ -1,33 +1,16 @@
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <memory>
 
 #include "core/check.h"
 #include "core/dispatch.h"
 #include "core/parallel.h"
+#include "ops/mask/formulas.h"
 #include "ops/mask/mask.h"
 
 namespace graphdet {
 
 namespace {
-
-struct Span {
-    std::int64_t begin = 0, end = 0;
-
-    [[nodiscard]] std::int64_t size() const { return end - begin; }
-};
-
-// Pixels of [0, extent) whose centre lies in [low, high).
-Span inside(float low, float high, std::int64_t extent) {
-    if (!std::isfinite(low) || !std::isfinite(high) || !(low < high)) return {};
-    const auto most = static_cast<float>(extent);
-    Span span;
-    span.begin = static_cast<std::int64_t>(std::clamp(std::ceil(low - 0.5F), 0.0F, most));
-    span.end = static_cast<std::int64_t>(std::clamp(std::ceil(high - 0.5F), 0.0F, most));
-    span.end = std::max(span.begin, span.end);
-    return span;
-}
 
 // Scratch of one mask. Grids are framed by a row and column of zeros, so that no neighbour is missing.
 struct Scratch {
@@ -47,23 +30,13 @@ struct Scratch {
           part(from.take<float>(width)) {}
 };
 
-// Where pixel `at` falls in a grid of `cells` cells over [low, high): left neighbour in the framed grid, and the weight
-// of the right one.
-GD_INLINE void locate(std::int64_t at, float low, float cells, float high, std::int32_t& place, float& part) {
-    const float centre = (static_cast<float>(at) + 0.5F - low) / (high - low) * cells - 0.5F;
-    const float bounded = std::min(std::max(centre, -1.0F), cells - 0.5F);
-    const float left = std::floor(bounded);
-    place = static_cast<std::int32_t>(left) + 1;
-    part = bounded - left;
-}
-
 GD_CLONES void stretch(const float* row, const std::int32_t* place, const float* part, std::int64_t count, float* out) {
-    for (std::int64_t i = 0; i < count; ++i) out[i] = row[place[i]] * (1.0F - part[i]) + row[place[i] + 1] * part[i];
+    for (std::int64_t i = 0; i < count; ++i) out[i] = blend(row[place[i]], row[place[i] + 1], part[i]);
 }
 
 GD_CLONES void paint(const float* upper, const float* lower, float part, float threshold, std::int64_t count,
                      std::uint8_t* out) {
-    for (std::int64_t i = 0; i < count; ++i) out[i] = upper[i] * (1.0F - part) + lower[i] * part >= threshold ? 1 : 0;
+    for (std::int64_t i = 0; i < count; ++i) out[i] = blend(upper[i], lower[i], part) >= threshold ? 1 : 0;
 }
 
 struct Mask {

@@ -6,6 +6,7 @@
 // number of threads changes no bit. Scratch: one map, the weights, and a block a thread.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -18,5 +19,9 @@ struct MaskedConv {
 
 Status plan(const MaskedConv& args, Plan& plan);
 Status launch(const MaskedConv& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const MaskedConv& args, Plan& plan, const Device& device);
+Status launch(const MaskedConv& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "ops/masked_conv/shape.h"
 
 namespace graphdet {
 
@@ -12,42 +13,18 @@ namespace {
 
 constexpr std::int64_t kBlock = 48;  // output pixels that are multiplied at a time
 
-struct Shape {
-    std::int64_t images, channels, height, width, outputs, rows, columns, out_height, out_width, stride, padding;
+using masked::check;
+using masked::has_bias;
+using masked::Shape;
 
-    [[nodiscard]] std::int64_t pixels() const { return height * width; }
-    [[nodiscard]] std::int64_t places() const { return out_height * out_width; }
-    [[nodiscard]] std::int64_t points() const { return rows * columns; }
-    [[nodiscard]] std::int64_t panels() const { return parts_of(outputs, kLanes); }
-};
-
-[[nodiscard]] bool has_bias(const MaskedConv& args) { return args.bias.dims.rank != 0 || args.bias.data != nullptr; }
-
-Status check(const MaskedConv& args, Shape& s) {
-    constexpr const char* op = "masked_conv2d";
-    GD_CHECK(expect(op, "x", args.x, DType::f32, {"N", "C", "H", "W"}));
-    const Dims& x = args.x.dims;
-    GD_CHECK(expect(op, "weight", args.weight, DType::f32, {"O", {"C", x[1]}, "K", "L"}));
-    const Dims& w = args.weight.dims;
-    GD_CHECK(require(args.stride > 0 && args.padding >= 0 && w.count(1, 4) > 0, op, ": stride is ", args.stride,
-                     ", expected a number > 0; padding is ", args.padding, ", expected one >= 0; weight is ",
-                     text_of(DType::f32, w), ", expected sizes > 0"));
-    const auto size = [&](std::int64_t extent, std::int64_t kernel) {
-        const std::int64_t room = extent + 2 * args.padding - kernel;
-        return room < 0 ? 0 : room / args.stride + 1;
-    };
-    s = {x[0], x[1], x[2], x[3], w[0], w[2], w[3], size(x[2], w[2]), size(x[3], w[3]), args.stride, args.padding};
-    GD_CHECK(expect(op, "mask", args.mask, DType::f32, {{"N", x[0]}, {"P", s.out_height}, {"Q", s.out_width}}));
-    if (has_bias(args)) GD_CHECK(expect(op, "bias", args.bias, DType::f32, {{"O", w[0]}}));
-    return Status();
-}
+[[nodiscard]] std::int64_t panels(const Shape& s) { return parts_of(s.outputs, kLanes); }
 
 // Filters as panels [point panel channel 16]; lanes without a filter are 0.
 void pack(const Shape& s, const float* weight, float* packed) {
     for (std::int64_t point = 0; point < s.points(); ++point)
-        for (std::int64_t o = 0; o < s.panels() * kLanes; ++o)
+        for (std::int64_t o = 0; o < panels(s) * kLanes; ++o)
             for (std::int64_t c = 0; c < s.channels; ++c) {
-                const std::int64_t at = (point * s.panels() + o / kLanes) * s.channels + c;
+                const std::int64_t at = (point * panels(s) + o / kLanes) * s.channels + c;
                 packed[at * kLanes + o % kLanes] =
                     o < s.outputs ? weight[(o * s.channels + c) * s.points() + point] : 0.0F;
             }
@@ -56,7 +33,7 @@ void pack(const Shape& s, const float* weight, float* packed) {
 // The output pixels `places` of one image. `map` has channels innermost and a row of zeros at its end.
 GD_CLONES void convolve(const Shape& s, const float* map, const float* packed, const float* bias,
                         const std::int64_t* places, std::int64_t count, float* columns, float* sums, float* out) {
-    const std::int64_t width = s.panels() * kLanes;
+    const std::int64_t width = panels(s) * kLanes;
     for (std::int64_t point = 0; point < s.points(); ++point) {
         for (std::int64_t i = 0; i < count; ++i) {
             const std::int64_t y = places[i] / s.out_width * s.stride - s.padding + point / s.columns;
@@ -65,8 +42,8 @@ GD_CLONES void convolve(const Shape& s, const float* map, const float* packed, c
             const float* from = map + (inside ? y * s.width + x : s.pixels()) * s.channels;
             std::copy_n(from, s.channels, columns + i * s.channels);
         }
-        for (std::int64_t panel = 0; panel < s.panels(); ++panel) {
-            const float* filters = packed + (point * s.panels() + panel) * s.channels * kLanes;
+        for (std::int64_t panel = 0; panel < panels(s); ++panel) {
+            const float* filters = packed + (point * panels(s) + panel) * s.channels * kLanes;
             multiply_panel({columns, s.channels, 1}, count, s.channels, filters, sums + panel * kLanes, width,
                            point > 0);
         }
@@ -78,11 +55,11 @@ GD_CLONES void convolve(const Shape& s, const float* map, const float* packed, c
 
 std::size_t need_once(const Shape& s) {
     return Workspace::need<float>((s.pixels() + 1) * s.channels) + Workspace::need<std::int64_t>(s.places()) +
-           Workspace::need<float>(s.points() * s.panels() * kLanes * s.channels);
+           Workspace::need<float>(s.points() * panels(s) * kLanes * s.channels);
 }
 
 std::size_t need_each(const Shape& s) {
-    return Workspace::need<float>(kBlock * s.channels) + Workspace::need<float>(kBlock * s.panels() * kLanes);
+    return Workspace::need<float>(kBlock * s.channels) + Workspace::need<float>(kBlock * panels(s) * kLanes);
 }
 
 }  // namespace
@@ -106,7 +83,7 @@ Status launch(const MaskedConv& args, const TensorView* outputs, Workspace works
     std::fill_n(outputs[0].f32_out(), needed.outputs[0].dims.count(), 0.0F);
     auto* map = workspace.take<float>((s.pixels() + 1) * s.channels);
     auto* places = workspace.take<std::int64_t>(s.places());
-    auto* packed = workspace.take<float>(s.points() * s.panels() * kLanes * s.channels);
+    auto* packed = workspace.take<float>(s.points() * panels(s) * kLanes * s.channels);
     pack(s, args.weight.f32(), packed);
     for (std::int64_t n = 0; n < s.images; ++n) {
         std::int64_t count = 0;
@@ -122,7 +99,7 @@ Status launch(const MaskedConv& args, const TensorView* outputs, Workspace works
                      [&](std::int64_t block, std::int64_t, int slot) {
                          Workspace mine = workspace.part(slot, need_each(s));
                          auto* columns = mine.take<float>(kBlock * s.channels);
-                         auto* sums = mine.take<float>(kBlock * s.panels() * kLanes);
+                         auto* sums = mine.take<float>(kBlock * panels(s) * kLanes);
                          const std::int64_t begin = block * kBlock;
                          convolve(s, map, packed, has_bias(args) ? args.bias.f32() : nullptr, places + begin,
                                   std::min(kBlock, count - begin), columns, sums,

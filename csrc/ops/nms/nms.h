@@ -12,6 +12,7 @@
 // Time: O(K log K + kept * K per label); the walk ends as soon as `keep` boxes are kept.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -28,5 +29,9 @@ struct Nms {
 
 Status plan(const Nms& args, Plan& plan);
 Status launch(const Nms& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const Nms& args, Plan& plan, const Device& device);
+Status launch(const Nms& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "core/dispatch.h"
+#include "core/overlap.h"
 #include "core/parallel.h"
 #include "core/rank.h"
 #include "ops/nms/nms.h"
@@ -11,14 +12,6 @@ namespace graphdet {
 namespace {
 
 constexpr std::int64_t kBlock = 32;  // kept boxes tested between two chances to stop early
-
-struct Box {
-    float x1, y1, x2, y2, area;
-};
-
-Box load_box(const float* xyxy) {
-    return {xyxy[0], xyxy[1], xyxy[2], xyxy[3], (xyxy[2] - xyxy[0]) * (xyxy[3] - xyxy[1])};
-}
 
 // Kept boxes as one array per coordinate, grouped by label: the inner loop reads them in lanes.
 struct Kept {
@@ -35,10 +28,8 @@ GD_CLONES bool overlaps(const Kept& kept, std::int64_t begin, std::int64_t end, 
         const std::int64_t to = std::min(end, from + kBlock);
         std::int32_t hits = 0;
         for (std::int64_t j = from; j < to; ++j) {
-            const float w = std::max(std::min(kept.x2[j], box.x2) - std::max(kept.x1[j], box.x1), 0.0F);
-            const float h = std::max(std::min(kept.y2[j], box.y2) - std::max(kept.y1[j], box.y1), 0.0F);
-            const float inter = w * h;
-            hits += inter / (kept.area[j] + box.area - inter) > limit ? 1 : 0;
+            const Box other = {kept.x1[j], kept.y1[j], kept.x2[j], kept.y2[j], kept.area[j]};
+            hits += overlap(other, box) > limit ? 1 : 0;
         }
         if (hits > 0) return true;
     }
@@ -77,12 +68,10 @@ struct Output {
     std::int64_t* labels;
 };
 
-// A candidate has a score above the threshold and a positive extent; the comparisons are false for NaN.
 std::int64_t rank_candidates(const Image& image, std::int64_t k, float threshold, RankKey* order) {
     std::int64_t n = 0;
     for (std::int64_t i = 0; i < k; ++i) {
-        const float* box = image.boxes + 4 * i;
-        if (image.scores[i] > threshold && box[2] > box[0] && box[3] > box[1]) order[n++] = rank_key(image.scores[i], i);
+        if (is_candidate(image.boxes + 4 * i, image.scores[i], threshold)) order[n++] = rank_key(image.scores[i], i);
     }
     std::sort(order, order + n);
     return n;

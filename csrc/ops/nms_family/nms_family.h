@@ -10,6 +10,7 @@
 // Time: O(K * K), whatever the boxes.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -56,5 +57,14 @@ Status plan(const FastNms& args, Plan& plan);
 Status launch(const SoftNms& args, const TensorView* outputs, Workspace workspace);
 Status launch(const MatrixNms& args, const TensorView* outputs, Workspace workspace);
 Status launch(const FastNms& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const SoftNms& args, Plan& plan, const Device& device);
+Status plan(const MatrixNms& args, Plan& plan, const Device& device);
+Status plan(const FastNms& args, Plan& plan, const Device& device);
+
+Status launch(const SoftNms& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const MatrixNms& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const FastNms& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "core/dispatch.h"
+#include "core/overlap.h"
 #include "core/parallel.h"
 #include "core/rank.h"
 
@@ -45,13 +46,10 @@ struct Image {
 
 // row[i] = IoU of candidate j with candidate i, 0 where the groups differ, for i in [0, count).
 GD_CLONES void overlaps(const Scratch& s, std::int64_t j, std::int64_t count) {
-    const float x1 = s.x1[j], y1 = s.y1[j], x2 = s.x2[j], y2 = s.y2[j], area = s.area[j];
+    const Box box = {s.x1[j], s.y1[j], s.x2[j], s.y2[j], s.area[j]};
     const std::int32_t group = s.group[j];
     for (std::int64_t i = 0; i < count; ++i) {
-        const float w = std::max(std::min(s.x2[i], x2) - std::max(s.x1[i], x1), 0.0F);
-        const float h = std::max(std::min(s.y2[i], y2) - std::max(s.y1[i], y1), 0.0F);
-        const float inter = w * h;
-        const float iou = inter / (s.area[i] + area - inter);
+        const float iou = overlap({s.x1[i], s.y1[i], s.x2[i], s.y2[i], s.area[i]}, box);
         s.row[i] = s.group[i] == group ? iou : 0.0F;
     }
 }
@@ -76,16 +74,14 @@ std::int64_t first_of(const float* x, float value) {
 std::int64_t load(const Image& image, std::int64_t k, const Candidates& args, const Scratch& s) {
     std::int64_t n = 0;
     for (std::int64_t i = 0; i < k; ++i) {
-        const float* box = image.boxes + 4 * i;
-        if (image.scores[i] > args.score_threshold && box[2] > box[0] && box[3] > box[1])
+        if (is_candidate(image.boxes + 4 * i, image.scores[i], args.score_threshold))
             s.order[n++] = rank_key(image.scores[i], i);
     }
     std::sort(s.order, s.order + n);
     const auto label = [&](std::int64_t rank) { return image.labels[index_of(s.order[rank])]; };
     for (std::int64_t r = 0; r < n; ++r) {
-        const float* box = image.boxes + 4 * index_of(s.order[r]);
-        s.x1[r] = box[0], s.y1[r] = box[1], s.x2[r] = box[2], s.y2[r] = box[3];
-        s.area[r] = (box[2] - box[0]) * (box[3] - box[1]);
+        const Box box = load_box(image.boxes + 4 * index_of(s.order[r]));
+        s.x1[r] = box.x1, s.y1[r] = box.y1, s.x2[r] = box.x2, s.y2[r] = box.y2, s.area[r] = box.area;
         s.score[r] = image.scores[index_of(s.order[r])];
         s.by_label[r] = r;
         s.group[r] = 0;

@@ -11,6 +11,7 @@
 
 #include <array>
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -33,5 +34,9 @@ struct Preprocess {
 
 Status plan(const Preprocess& args, Plan& plan);
 Status launch(const Preprocess& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const Preprocess& args, Plan& plan, const Device& device);
+Status launch(const Preprocess& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

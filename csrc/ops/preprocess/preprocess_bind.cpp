@@ -9,11 +9,11 @@ namespace graphdet::bindings {
 
 namespace {
 
-Pixels pixels_of(const py::object& image) {
+Pixels pixels_of(const py::object& image, std::shared_ptr<void>& memory) {
     constexpr const char* op = "preprocess";
     const bool flat = py::isinstance<py::array>(image) && py::array(image).ndim() == 2;
     const Bytes b = bytes_operand(op, "image", image, flat ? 2 : 3);
-    return {b.data, b.size[0], b.size[1], flat ? 1 : b.size[2], b.stride[0], b.stride[1], flat ? 1 : b.stride[2]};
+    return {bring(b, memory), b.size[0], b.size[1], flat ? 1 : b.size[2], b.stride[0], b.stride[1], flat ? 1 : b.stride[2]};
 }
 
 void preprocess(const Bitmaps& image, py::array_t<float> out, std::int64_t height, std::int64_t width,
@@ -22,18 +22,14 @@ void preprocess(const Bitmaps& image, py::array_t<float> out, std::int64_t heigh
     const bool dense = out.ndim() == 3 && (out.flags() & py::array::c_style) != 0 && out.writeable();
     raise_if_failed(require(dense, op, ": out is no writeable, contiguous array of 3 dimensions"));
     const TensorView view = view_of(out, DType::f32);
-    const Preprocess args = {pixels_of(image), height, width, view.dims[1], view.dims[2], mean, std, reverse, pad};
+    std::shared_ptr<void> memory;
+    const Preprocess args = {pixels_of(image, memory), height, width, view.dims[1], view.dims[2], mean, std, reverse, pad};
     Plan needed;
-    raise_if_failed(plan(args, needed));
+    raise_if_failed(plan_here(args, needed));
     Status status;
     {
         const py::gil_scoped_release unlocked;
-        struct alignas(Workspace::kAlign) Line {
-            std::byte bytes[Workspace::kAlign];
-        };
-        const std::size_t lines = (needed.workspace + sizeof(Line) - 1) / sizeof(Line);
-        const std::unique_ptr<Line[]> scratch(new Line[lines]);
-        status = launch(args, &view, Workspace(scratch.get(), lines * sizeof(Line)));
+        status = launch_here(args, needed, &view);
     }
     raise_if_failed(status);
 }

@@ -7,30 +7,16 @@
 #include "core/check.h"
 #include "core/dispatch.h"
 #include "core/parallel.h"
+#include "ops/preprocess/formulas.h"
 
 namespace graphdet {
 
 namespace {
 
 constexpr std::int64_t kRows = 16;  // output rows that a thread takes at once
-constexpr float kOne = 2048.0F;     // 1.0 with 11 bits
 
 using Pair = std::uint64_t __attribute__((aligned(1), may_alias));  // two neighbouring pixels, read at once
 using Half = std::uint32_t __attribute__((may_alias));
-
-// One axis of the resize: output pixel -> its two neighbours and their weights. OpenCV computes both in float.
-struct Place {
-    std::int64_t low;
-    std::int32_t low_weight, high_weight;
-};
-
-Place place_of(std::int64_t at, std::int64_t from, std::int64_t to) {
-    const double scale = 1.0 / (static_cast<double>(to) / static_cast<double>(from));
-    const auto centre = static_cast<float>((static_cast<double>(at) + 0.5) * scale - 0.5);
-    const float low = std::floor(centre), part = centre - low;
-    return {static_cast<std::int64_t>(low), static_cast<std::int32_t>(std::lrint((1.0F - part) * kOne)),
-            static_cast<std::int32_t>(std::lrint(part * kOne))};
-}
 
 // Tables of the horizontal axis: byte offset of the left neighbour in a packed row, and weights of both.
 struct Columns {
@@ -44,10 +30,7 @@ struct Columns {
 
     void fill(std::int64_t from, std::int64_t to, std::int64_t step) const {
         for (std::int64_t x = 0; x < to; ++x) {
-            Place p = place_of(x, from, to);
-            // outside the image OpenCV takes the border pixel alone
-            if (p.low < 0) p = {0, static_cast<std::int32_t>(kOne), 0};
-            if (p.low >= from - 1) p = {from - 1, static_cast<std::int32_t>(kOne), 0};
+            const Place p = column_of(x, from, to);
             low[x] = static_cast<std::int32_t>(p.low * step);
             low_weight[x] = p.low_weight;
             high_weight[x] = p.high_weight;
@@ -109,7 +92,7 @@ GD_CLONES void blend(const Pair* pairs, int low, int high, const Columns& column
     for (std::int64_t x = 0; x < count; ++x) {
         const auto l = static_cast<std::int32_t>((left[2 * x] >> left_shift) & 0xFFU);
         const auto h = static_cast<std::int32_t>((right[2 * x] >> right_shift) & 0xFFU);
-        out[x] = static_cast<std::int16_t>((l * a[x] + h * b[x]) >> 4);
+        out[x] = across(l, h, a[x], b[x]);
     }
 }
 
@@ -117,8 +100,7 @@ GD_CLONES void finish(const std::int16_t* upper, const std::int16_t* lower, std:
                       std::int32_t lower_weight, float mean, float std, std::int64_t count, float* out) {
     const auto a = static_cast<std::int16_t>(upper_weight), b = static_cast<std::int16_t>(lower_weight);
     for (std::int64_t x = 0; x < count; ++x) {
-        const std::int32_t value = (((upper[x] * a) >> 16) + ((lower[x] * b) >> 16) + 2) >> 2;
-        out[x] = (static_cast<float>(value) - mean) / std;
+        out[x] = (static_cast<float>(down(upper[x], lower[x], a, b)) - mean) / std;
     }
 }
 
@@ -141,9 +123,9 @@ void write_row(const Preprocess& args, const Columns& columns, std::int64_t y, S
     const Place p = place_of(y, args.image.height, args.height);
     const std::int64_t last = args.image.height - 1;
     const std::int64_t up = std::clamp<std::int64_t>(p.low, 0, last);
-    const std::int64_t down = std::clamp<std::int64_t>(p.low + 1, 0, last);
-    const std::int16_t* upper = resized(args, columns, up, down, s);
-    const std::int16_t* lower = resized(args, columns, down, up, s);
+    const std::int64_t below = std::clamp<std::int64_t>(p.low + 1, 0, last);
+    const std::int16_t* upper = resized(args, columns, up, below, s);
+    const std::int16_t* lower = resized(args, columns, below, up, s);
     for (std::int64_t plane = 0; plane < 3; ++plane) {
         const std::int64_t channel = planes_of(args) == 1 ? 0 : args.reverse ? 2 - plane : plane;
         const auto k = static_cast<std::size_t>(plane);

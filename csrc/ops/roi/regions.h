@@ -7,8 +7,7 @@
 #include "core/check.h"
 #include "core/lanes.h"
 #include "core/parallel.h"
-#include "ops/roi/roi.h"
-#include "ops/roi/taps.h"
+#include "ops/roi/formulas.h"
 
 namespace graphdet::roi {
 
@@ -48,12 +47,9 @@ struct Scratch {
 
     // Prepares the taps of a RoI. Returns 1 / number of samples of a bin; 0 when there are none.
     [[nodiscard]] float aim(const Item& item, const Map& map, const RoiGrid& grid) const {
-        const float shift = grid.aligned ? 0.5F : 0.0F;
-        float at[4];
-        for (int i = 0; i < 4; ++i) at[i] = item.box[i] * map.scale - shift;
-        const std::int64_t x = xs.build(at[0], at[2], !grid.aligned, grid.width, grid.samples, map.width);
-        const std::int64_t y = ys.build(at[1], at[3], !grid.aligned, grid.height, grid.samples, map.height);
-        return x > 0 && y > 0 ? 1.0F / (static_cast<float>(x) * static_cast<float>(y)) : 0.0F;
+        const std::int64_t x = xs.build(axis_of(item.box, 0, map.scale, grid, map.width), grid.width);
+        const std::int64_t y = ys.build(axis_of(item.box, 1, map.scale, grid, map.height), grid.height);
+        return share_of(x, y);
     }
 };
 
@@ -114,7 +110,7 @@ inline Status check_scale(const char* op, float scale) {
 inline Status read_rois(const char* op, const TensorView& rois, std::int64_t images, Item* items) {
     for (std::int64_t r = 0; r < rois.dims[0]; ++r) {
         const float* row = rois.f32() + 5 * r;
-        const bool exists = row[0] >= 0.0F && row[0] < static_cast<float>(images) && row[0] == std::floor(row[0]);
+        const bool exists = names_image(row[0], images);
         GD_CHECK(
             require(exists, op, ": rois[", r, ", 0] is ", row[0], ", expected a whole number >= 0 and < ", images));
         items[r] = {{row[1], row[2], row[3], row[4]}, static_cast<std::int32_t>(row[0]), 0, r};

@@ -13,6 +13,7 @@
 
 #include <array>
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -89,5 +90,18 @@ Status launch(const RoiAlignBackward& args, const TensorView* outputs, Workspace
 Status launch(const RoiAlignLevels& args, const TensorView* outputs, Workspace workspace);
 Status launch(const RoiPool& args, const TensorView* outputs, Workspace workspace);
 Status launch(const RoiPoolBackward& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const RoiAlign& args, Plan& plan, const Device& device);
+Status plan(const RoiAlignBackward& args, Plan& plan, const Device& device);
+Status plan(const RoiAlignLevels& args, Plan& plan, const Device& device);
+Status plan(const RoiPool& args, Plan& plan, const Device& device);
+Status plan(const RoiPoolBackward& args, Plan& plan, const Device& device);
+
+Status launch(const RoiAlign& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const RoiAlignBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const RoiAlignLevels& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const RoiPool& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const RoiPoolBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

@@ -68,17 +68,6 @@ void forward_unit(const Map& map, const Rois& rois, std::int64_t unit, const Scr
     }
 }
 
-// The finest level whose RoIs are at most this large, by area: level l ends where level l + 1 begins.
-std::int32_t level_of(const float* box, const RoiAlignLevels& args) {
-    const float area = std::max(box[2] - box[0], 0.0F) * std::max(box[3] - box[1], 0.0F);
-    std::int32_t level = 0;
-    for (std::int32_t l = 1; l < args.level_count; ++l) {
-        const float side = std::ldexp(args.canonical, static_cast<int>(args.finest) + l - 4);
-        if (area >= side * side) level = l;
-    }
-    return level;
-}
-
 }  // namespace
 
 Status plan(const RoiAlign& args, Plan& plan) {
@@ -141,12 +130,13 @@ Status launch(const RoiAlignLevels& args, const TensorView* outputs, Workspace w
     needed.workspace = Workspace::need<Item>(images * rows) + least;
     GD_CHECK(fits("roi_align_levels", needed, outputs, workspace));
     auto* items = workspace.take<Item>(images * rows);
+    const LevelLimits limits(args);
     std::int64_t count = 0;
     for (std::int64_t n = 0; n < images; ++n) {
         const std::int64_t valid = std::clamp<std::int64_t>(args.count.i64()[n], 0, rows);
         for (std::int64_t k = 0; k < valid; ++k) {
             const float* b = args.boxes.f32() + (n * rows + k) * 4;
-            items[count++] = {{b[0], b[1], b[2], b[3]}, static_cast<std::int32_t>(n), level_of(b, args), n * rows + k};
+            items[count++] = {{b[0], b[1], b[2], b[3]}, static_cast<std::int32_t>(n), limits.level_of(b), n * rows + k};
         }
         std::fill_n(outputs[0].f32_out() + (n * rows + valid) * width, (rows - valid) * width, 0.0F);
     }

@@ -7,47 +7,11 @@ namespace {
 using roi::Item;
 using roi::Map;
 
-struct Span {
-    std::int64_t begin, end;
-};
-
-// Pixels of one bin along one axis: `low`, `high` are rounded corners, both inside.
-Span pool_span(float low, float high, std::int64_t bin, std::int64_t bins, std::int64_t extent) {
-    const float step = std::max(high - low + 1.0F, 1.0F) / static_cast<float>(bins);
-    const auto most = static_cast<float>(extent);
-    const float begin = std::floor(static_cast<float>(bin) * step) + low;
-    const float end = std::ceil(static_cast<float>(bin + 1) * step) + low;
-    return {static_cast<std::int64_t>(std::clamp(begin, 0.0F, most)),
-            static_cast<std::int64_t>(std::clamp(end, 0.0F, most))};
-}
-
-// The pixel of a bin that is its maximum, of equal ones the first; -1 for a bin without pixels that are numbers.
-std::int64_t best_pixel(const Map& map, const float* plane, const Span& y, const Span& x) {
-    float best = -INFINITY;
-    std::int64_t found = -1;
-    for (std::int64_t i = y.begin; i < y.end; ++i)
-        for (std::int64_t j = x.begin; j < x.end; ++j) {
-            const std::int64_t at = i * map.width + j;
-            if (plane[at] > best || (found < 0 && plane[at] == best)) best = plane[at], found = at;
-        }
-    return found;
-}
-
-// Rounded corners in feature pixels. False where one is not finite.
-bool corners_of(const Item& item, float scale, float* at) {
-    bool finite = true;
-    for (int i = 0; i < 4; ++i) {
-        at[i] = std::round(item.box[i] * scale);
-        finite = finite && std::isfinite(at[i]);
-    }
-    return finite;
-}
-
 void pool_plane(const Map& map, const float* plane, const float* at, const RoiGrid& grid, float* out) {
     for (std::int64_t b = 0; b < grid.height; ++b) {
-        const Span y = pool_span(at[1], at[3], b, grid.height, map.height);
+        const PoolSpan y = pool_span(at[1], at[3], b, grid.height, map.height);
         for (std::int64_t a = 0; a < grid.width; ++a) {
-            const Span x = pool_span(at[0], at[2], a, grid.width, map.width);
+            const PoolSpan x = pool_span(at[0], at[2], a, grid.width, map.width);
             float best = -INFINITY;
             for (std::int64_t i = y.begin; i < y.end; ++i)
                 for (std::int64_t j = x.begin; j < x.end; ++j) best = std::max(best, plane[i * map.width + j]);
@@ -59,9 +23,9 @@ void pool_plane(const Map& map, const float* plane, const float* at, const RoiGr
 void backward_plane(const Map& map, const float* plane, const float* at, const RoiGrid& grid, const float* gradient,
                     float* out) {
     for (std::int64_t b = 0; b < grid.height; ++b) {
-        const Span y = pool_span(at[1], at[3], b, grid.height, map.height);
+        const PoolSpan y = pool_span(at[1], at[3], b, grid.height, map.height);
         for (std::int64_t a = 0; a < grid.width; ++a, ++gradient) {
-            const std::int64_t pixel = best_pixel(map, plane, y, pool_span(at[0], at[2], a, grid.width, map.width));
+            const std::int64_t pixel = best_pixel(plane, map.width, y, pool_span(at[0], at[2], a, grid.width, map.width));
             if (pixel >= 0) out[pixel] += *gradient;
         }
     }
@@ -91,7 +55,7 @@ Status launch(const RoiPool& args, const TensorView* outputs, Workspace workspac
     parallel_for(rois, 4, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t r = begin; r < end; ++r) {
             float at[4];
-            const bool finite = corners_of(items[r], args.scale, at);
+            const bool finite = pool_corners(items[r].box, args.scale, at);
             const float* planes = map.data + items[r].image * map.channels * map.pixels();
             float* out = outputs[0].f32_out() + r * map.channels * bins;
             if (!finite) {
@@ -130,7 +94,7 @@ Status launch(const RoiPoolBackward& args, const TensorView* outputs, Workspace 
         std::fill_n(out, map.pixels(), 0.0F);
         for (std::int64_t r = 0; r < rois; ++r) {
             float at[4];
-            if (items[r].image != plane / map.channels || !corners_of(items[r], args.of.scale, at)) continue;
+            if (items[r].image != plane / map.channels || !pool_corners(items[r].box, args.of.scale, at)) continue;
             const float* gradient = args.gradient.f32() + (r * map.channels + plane % map.channels) * bins;
             backward_plane(map, map.data + plane * map.pixels(), at, args.of.grid, gradient, out);
         }

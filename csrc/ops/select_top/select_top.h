@@ -10,6 +10,7 @@
 // workspace grows with k, not with A*C. Only entries that can still enter the top k are activated.
 #pragma once
 
+#include "core/device.h"
 #include "core/plan.h"
 
 namespace graphdet {
@@ -25,5 +26,9 @@ struct SelectTop {
 
 Status plan(const SelectTop& args, Plan& plan);
 Status launch(const SelectTop& args, const TensorView* outputs, Workspace workspace);
+
+// On a GPU: core/device.h
+Status plan(const SelectTop& args, Plan& plan, const Device& device);
+Status launch(const SelectTop& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet
