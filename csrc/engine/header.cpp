@@ -77,8 +77,8 @@ class Field {
     // The place of the word in `known`.
     template <std::size_t n>
     [[nodiscard]] std::size_t choice(const char* const (&known)[n]) const {
-        const std::string word = value_.is(Kind::string) ? value_.string() : std::string();
-        const auto* found = std::find(std::begin(known), std::end(known), word);
+        const bool text = value_.is(Kind::string);
+        const auto* found = text ? std::find(std::begin(known), std::end(known), value_.string()) : std::end(known);
         if (found != std::end(known)) return static_cast<std::size_t>(found - std::begin(known));
         wrong("a known word");
         return 0;
