@@ -61,10 +61,12 @@ def faster_rcnn(
     regression: rcnn.Regression = rcnn.L1,
     draw: rcnn.Draw = rcnn.at_random,
     suppress: rcnn.Suppress = rcnn.greedily,
+    ignore: float = 1.0,
 ) -> Detector:
     """Propose up to 1000 boxes an image, then classify and move each by what its bins of P2 .. P5 hold.
 
-    regression: what the offsets learn from · draw: which proposals learn · suppress: which detections stay.
+    regression: what the offsets learn from · draw: which proposals learn · suppress: which detections stay ·
+    ignore: boxes of which a larger share lies in a crowd region do not learn.
     """
     features = within("backbone", body, image.pixels)  # c2 .. c5
     levels = within("neck", fpn_pooled, features, width)  # P2 .. P6
@@ -72,8 +74,9 @@ def faster_rcnn(
     boxes, _, _, count = first.proposals(image.size)
     with scope("roi_head"), scope("bbox_head"):
         head = share(rcnn.box_head(levels[:4], num_classes))
-        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, regression, draw, suppress)
-    return Detector(detections=found, losses={**first.losses(image, first.cells_inside(image)), **losses})
+        found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, regression, draw, suppress, ignore)
+    proposed = first.losses(image, first.cells_inside(image, ignore))
+    return Detector(detections=found, losses={**proposed, **losses})
 
 
 @detector({"faster_rcnn_r50_caffe_c4": C4})

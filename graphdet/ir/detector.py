@@ -36,6 +36,13 @@ class TruthValues:
         """masks<net> u8[N G H W]: the bitmap of each object over the padded network input, 0 and 1."""
         return mark_train_only(graph_input("truth.masks", Type("u8", self._of, "masks", frame="net")))
 
+    @cached_property
+    def crowds(self) -> tuple[Value, Value]:
+        """boxes<xyxy,net> f32[N crowds 4] of regions of objects that are not told apart, and their number i64[N]."""
+        batch, most = self._of[0], Dim.symbol("crowds")
+        regions = mark_train_only(graph_input("truth.crowds", boxes("net", batch, most, 4)))
+        return regions, mark_train_only(graph_input("truth.crowd_count", tensor("i64", batch)))
+
 
 class Image:
     """The inputs of a detector.

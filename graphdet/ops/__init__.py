@@ -50,13 +50,13 @@ from graphdet.ops.math import (
     where,
 )
 from graphdet.ops.normalise import group_norm
-from graphdet.ops.overlap import aspect_gap, distance_iou, pairwise_iou
+from graphdet.ops.overlap import aspect_gap, distance_iou, largest_overlap, pairwise_iou
 from graphdet.ops.padding import cells_inside, map_size
 from graphdet.ops.points import point_losses, random_points, read_points
 from graphdet.ops.reduce import as_scores, best, best_index, mean_over_processes, one_hot, softmax, total
 from graphdet.ops.resize import matmul, resize
 from graphdet.ops.roi import roi_align, roi_align_levels, roi_pool
-from graphdet.ops.sample import exists, hardest, pick_rows, sample_hardest, sample_mask, stop_gradient
+from graphdet.ops.sample import exists, hardest, pick_rows, sample_hardest, sample_mask, sample_spread, stop_gradient
 from graphdet.ops.select import nms, select_top, select_top_logits
 from graphdet.ops.shape import concat, expand, gather, gather_rows, index, reshape, transpose
 from graphdet.ops.suppress import fast_nms, matrix_nms, soft_nms
@@ -69,12 +69,13 @@ __all__ = [
     "cross_entropy", "decode_deltas", "decode_distances", "decode_points", "deform_attention", "deform_conv2d",
     "distance_iou", "div", "draw_centres", "dynamic_dice", "encode_deltas", "encode_distances", "encode_points",
     "exists", "exp", "expand", "fast_nms", "focal_loss", "gather", "gather_rows", "greater", "group_norm", "hardest",
-    "index", "iou", "layer_norm", "leaky_relu", "less", "linear", "log", "logical_and", "logical_not", "logical_or",
-    "map_size", "mask_bounds", "masked_conv2d", "match_atss", "match_grid", "match_instances", "match_iou",
-    "match_one_to_one", "match_points", "match_simota", "matmul", "matrix_decay", "matrix_nms", "max_pool", "maximum",
-    "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "peak_focal_loss",
-    "pick_rows", "point_grid", "point_losses", "random_points", "read_points", "relu", "relu6", "reshape", "resize",
-    "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_hardest", "sample_mask", "select_top",
-    "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax",
-    "sqrt", "square", "stop_gradient", "sub", "to_image", "to_net", "total", "transpose", "upsample", "where",
+    "index", "iou", "largest_overlap", "layer_norm", "leaky_relu", "less", "linear", "log", "logical_and",
+    "logical_not", "logical_or", "map_size", "mask_bounds", "masked_conv2d", "match_atss", "match_grid",
+    "match_instances", "match_iou", "match_one_to_one", "match_points", "match_simota", "matmul", "matrix_decay",
+    "matrix_nms", "max_pool", "maximum", "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou",
+    "paste_masks", "peak_focal_loss", "pick_rows", "point_grid", "point_losses", "random_points", "read_points", "relu",
+    "relu6", "reshape", "resize", "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_hardest",
+    "sample_mask", "sample_spread", "select_top", "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1",
+    "soft_cross_entropy", "soft_nms", "softmax", "sqrt", "square", "stop_gradient", "sub", "to_image", "to_net",
+    "total", "transpose", "upsample", "where",
 ]  # fmt: skip

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from graphdet.errors import BadAttribute
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, op
+from graphdet.ir.op import FP32, TRAIN, op
+from graphdet.ir.types import Type, tensor
 from graphdet.ops.box import random_boxes
 from graphdet.ops.math import Example
 
@@ -84,6 +86,55 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     yield (random_boxes(rng, 2, 5), random_boxes(rng, 2, 3)), {}
     yield (random_boxes(rng, 2, 5), random_boxes(rng, 2, 3)), {"generalised": True}
     yield (random_boxes(rng, 1, 2), np.zeros((1, 1, 4), np.float32)), {"generalised": True}
+
+
+@op("boxes<xyxy,F>[N A 4], boxes<xyxy,F>[N G 4], i64[N] -> f[N A]", TRAIN, FP32)
+def largest_overlap(boxes: Value, others: Value, count: Value, *, of: str = "union") -> Value:
+    """The largest overlap of each box with the first `count` others of its image; 0 where there are none.
+
+    The area of both in shares of their union (IoU), or of the box itself (of="box"), at least 1e-6.
+    """
+    ...
+
+
+def _largest(lib: Any, boxes: Any, others: Any, real: Any, of: str) -> Any:
+    a, b = boxes[:, :, None], others[:, None]
+    inside = _area(lib, lib.maximum(a[..., :2], b[..., :2]), lib.minimum(a[..., 2:], b[..., 2:]))
+    whole = _area(lib, a[..., :2], a[..., 2:])
+    if of == "union":
+        whole = whole + _area(lib, b[..., :2], b[..., 2:]) - inside
+    least = lib.full_like(whole, 1e-6)
+    return lib.where(real[:, None], inside / lib.where(whole > least, whole, least), lib.zeros_like(inside))
+
+
+@largest_overlap.infer
+def _(boxes: Type, others: Type, count: Type, *, of: str) -> Type:
+    if of not in ("union", "box"):
+        raise BadAttribute(f"an overlap is a share of 'union' or of 'box', not of {of!r}", about="of")
+    return tensor(boxes.dtype, *boxes.dims[:2])
+
+
+@largest_overlap.reference
+def _(boxes: Any, others: Any, count: Any, *, of: str) -> Any:
+    real = np.arange(others.shape[1])[None] < count[:, None]
+    return _largest(np, boxes, others, real, of).max(2, initial=0)
+
+
+@largest_overlap.torch
+def _(t: Any, boxes: Any, others: Any, count: Any, *, of: str) -> Any:
+    if not others.shape[1]:
+        return boxes.new_zeros(boxes.shape[:2])
+    real = t.arange(others.shape[1], device=count.device)[None] < count[:, None]
+    return _largest(t, boxes, others, real, of).amax(2)
+
+
+@largest_overlap.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    for of in ("union", "box"):
+        yield (random_boxes(rng, 2, 9), random_boxes(rng, 2, 3), np.asarray([3, 1])), {"of": of}
+    yield (random_boxes(rng, 2, 9), random_boxes(rng, 2, 3), np.asarray([0, 3])), {}
+    yield (random_boxes(rng, 2, 9), random_boxes(rng, 2, 0), np.asarray([0, 0])), {}
+    yield (np.zeros((1, 2, 4), np.float32), random_boxes(rng, 1, 2), np.asarray([2])), {"of": "box"}
 
 
 _PAIR = "boxes<xyxy,F>[*S 4], boxes<xyxy,F>[*S 4] -> f[*S]"

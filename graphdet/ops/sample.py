@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphdet.ir.graph import Operand, Value
-from graphdet.ir.op import TRAIN, Positive, op
+from graphdet.ir.op import FP32, TRAIN, Positive, op
 from graphdet.ops.math import Example
 
 _MASK = 2**31 - 1
@@ -130,6 +130,93 @@ def _(rng: np.random.Generator) -> Iterator[Example]:
     kinds = rng.integers(0, 4, (2, 40))
     yield (kinds == 0, kinds > 1, (2, 40)), {"limit": 12, "share": 0.25}
     yield (kinds == 0, kinds == 1, np.ones((2, 40), np.float32)), {"limit": 9, "share": 0.5}
+
+
+@op("b[N A], b[N A], f[N A], f[] -> b[N A]", TRAIN, FP32)
+def sample_spread(
+    positive: Value, negative: Value, overlap: Value, seed: Operand,
+    *, limit: Positive, share: float, bins: Positive = 3, floor: float = -1.0, floor_share: float = 0.0,
+) -> Value:  # fmt: skip
+    """`sample_mask` with negatives spread evenly over their overlap (Pang et al. 2019, Libra R-CNN, sec. 3.1).
+
+    overlap: each candidate's largest IoU with an object, at least 0. The range from `floor` to the image's largest one
+    is cut into `bins` of equal length; each gives the same number of negatives, and what a bin lacks comes from all. A
+    `floor_share` of the negatives comes from below the floor: with one of 0, from those that touch nothing; below 0,
+    none are there, and the range starts at 0.
+    """
+    ...
+
+
+def _above(overlap: Any, floor: float) -> Any:
+    """Which overlaps the bins hold."""
+    return (overlap >= floor) & ((overlap > 0) | (floor < 0))
+
+
+@sample_spread.reference
+def _(
+    positive: Any, negative: Any, overlap: Any, seed: Any,
+    *, limit: int, share: float, bins: int, floor: float, floor_share: float,
+) -> Any:  # fmt: skip
+    n, a = positive.shape
+    order = np.argsort(_order(np.arange(n * a).reshape(n, a), int(seed)), 1, kind="stable")
+    chosen = np.zeros_like(positive)
+    for i in range(n if a else 0):
+        chosen[i, order[i][positive[i][order[i]]][: int(limit * share)]] = True
+        wanted = limit - int(chosen[i].sum())
+        high = [j for j in order[i] if negative[i, j] and _above(overlap[i, j], floor)]
+        low = [j for j in order[i] if negative[i, j] and not _above(overlap[i, j], floor)]
+        first, spread = np.float32(max(floor, 0)), int(wanted * (1 - floor_share))
+        step = (overlap[i].max() - first) / np.float32(bins)
+        taken = []
+        for b in range(bins):
+            start, stop = (first + np.float32(k) * step for k in (b, b + 1))
+            taken += [j for j in high if start <= overlap[i, j] < stop][: spread // bins]
+        taken += [j for j in high if j not in taken][: spread - len(taken)]
+        taken += low[: wanted - len(taken)]
+        taken += [j for j in high if j not in taken][: wanted - len(taken)]
+        chosen[i, taken] = True
+    return chosen
+
+
+@sample_spread.torch
+def _(
+    t: Any, positive: Any, negative: Any, overlap: Any, seed: Any,
+    *, limit: int, share: float, bins: int, floor: float, floor_share: float,
+) -> Any:  # fmt: skip
+    n, a = positive.shape
+    if not a:
+        return positive
+    with t.no_grad():
+        places = t.arange(n * a, device=positive.device).reshape(n, a)
+        order = _order(places, t.as_tensor(seed, device=positive.device).long()).argsort(dim=1, stable=True)
+        found = _first(positive.gather(1, order), int(limit * share))
+        wanted = limit - found.sum(1, keepdim=True)
+        negative, overlap = negative.gather(1, order), overlap.gather(1, order)
+        high = negative & _above(overlap, floor)
+        spread = (wanted.double() * (1 - floor_share)).long()
+        start = max(floor, 0.0)
+        step = (overlap.amax(1, keepdim=True) - start) / bins
+        taken = t.zeros_like(high)
+        for b in range(bins):
+            inside = (overlap >= start + b * step) & (overlap < start + (b + 1) * step)
+            taken = taken | _first(high & inside, spread // bins)
+        for some, most in ((high, spread), (negative & ~high, wanted), (high, wanted)):
+            taken = taken | _first(some & ~taken, most - taken.sum(1, keepdim=True))
+        return t.zeros_like(positive).scatter(1, order, found | taken)
+
+
+@sample_spread.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    kinds, overlap = rng.integers(0, 4, (2, 60)), rng.choice(np.linspace(0, 0.5, 30, dtype=np.float32), (2, 60))
+    overlap = np.where(kinds == 0, 0.5 + overlap, overlap)
+    for seed in (0, 7, 90000):
+        yield (kinds == 0, kinds > 0, overlap, np.float32(seed)), {"limit": 12, "share": 0.25}
+    yield (kinds == 0, kinds > 0, overlap, np.float32(0)), {"limit": 24, "share": 0.5, "floor": 0.1, "floor_share": 0.4}
+    yield (kinds == 0, kinds > 0, overlap, np.float32(3)), {"limit": 30, "share": 0.5, "floor": 0.0, "bins": 1}
+    yield (kinds == 0, kinds == 1, overlap, np.float32(0)), {"limit": 100, "share": 0.5}
+    yield (kinds > 5, kinds > 1, np.zeros((2, 60), np.float32), np.float32(3)), {"limit": 8, "share": 0.5}
+    nothing = np.zeros((2, 0), bool)
+    yield (nothing, nothing, np.zeros((2, 0), np.float32), np.float32(0)), {"limit": 8, "share": 0.5}
 
 
 @op("b[N A], b[N A] -> i64[N min(k,A)], b[N min(k,A)]", TRAIN)

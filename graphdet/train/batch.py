@@ -17,7 +17,7 @@ from graphdet.data.order import Order, Shuffled
 from graphdet.data.transforms import Change, CopyPaste, apply
 from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset
-from graphdet.records import Array, Preprocess
+from graphdet.records import Array, Preprocess, Truth
 from graphdet.runtime.preprocess import Prepared, prepare
 
 Inputs = dict[str, Array]
@@ -30,7 +30,8 @@ def batch_inputs(samples: Sequence[Sample], spec: Preprocess, *, masks: bool = F
         pixels f32[N 3 H W], size f32[N 2] and geometry f32[N 4] as `prepare` gives them; padded f32[N 2], each size
         rounded up to the divisor; truth_boxes f32[N G 4] (xyxy
         in net pixels), truth_labels i64[N G], truth_count i64[N], where G is the largest count; with `masks` also
-        truth_masks u8[N G H W]. Crowd regions are left out: they stand for no single object.
+        truth_masks u8[N G H W]. Crowd regions stand for no single object: they are truth_crowds f32[N C 4] and
+        truth_crowd_count i64[N].
 
     Raises:
         BadImage: an image cannot be read.
@@ -38,17 +39,27 @@ def batch_inputs(samples: Sequence[Sample], spec: Preprocess, *, masks: bool = F
     """
     ready = prepare([s.image for s in samples], spec)
     truths = [s.truth.take(~s.truth.crowd) for s in samples]
-    count = np.array([len(t) for t in truths], np.int64)
-    most = int(count.max(initial=0))
-    boxes, labels = np.zeros((len(samples), most, 4), np.float32), np.zeros((len(samples), most), np.int64)
+    boxes, count = _boxes(truths, ready)
+    crowds, crowd_count = _boxes([s.truth.take(s.truth.crowd) for s in samples], ready)
+    most = boxes.shape[1]
+    labels = np.zeros((len(samples), most), np.int64)
     for i, truth in enumerate(truths):
-        scale, offset = ready.geometry[i, :2], ready.geometry[i, 2:]
-        boxes[i, : count[i]] = truth.boxes * np.tile(scale, 2) + np.tile(offset, 2)
         labels[i, : count[i]] = truth.labels
     padded = (np.ceil(ready.size / spec.divisor) * spec.divisor).astype(np.float32)
     images = {"pixels": ready.pixels, "size": ready.size, "padded": padded, "geometry": ready.geometry}
-    found = {**images, "truth_boxes": boxes, "truth_labels": labels, "truth_count": count}
+    objects = {"truth_boxes": boxes, "truth_labels": labels, "truth_count": count}
+    found = {**images, **objects, "truth_crowds": crowds, "truth_crowd_count": crowd_count}
     return found | {"truth_masks": _bitmaps(samples, ready, most)} if masks else found
+
+
+def _boxes(truths: Sequence[Truth], ready: Prepared) -> tuple[Array, Array]:
+    """Boxes f32[N G 4] in net pixels, padded to the largest count, and the counts i64[N]."""
+    count = np.array([len(t) for t in truths], np.int64)
+    boxes = np.zeros((len(truths), int(count.max(initial=0)), 4), np.float32)
+    for i, truth in enumerate(truths):
+        scale, offset = ready.geometry[i, :2], ready.geometry[i, 2:]
+        boxes[i, : count[i]] = truth.boxes * np.tile(scale, 2) + np.tile(offset, 2)
+    return boxes, count
 
 
 def _bitmaps(samples: Sequence[Sample], ready: Prepared, most: int) -> Array:

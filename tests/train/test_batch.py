@@ -87,6 +87,9 @@ def test_inputs_are_the_engines_and_truth_is_padded() -> None:
     assert inputs["truth_boxes"].shape == (3, 2, 4)
     assert inputs["truth_boxes"][0, 0].tolist() == [5, 5, 10, 15], "the tall image is halved"
     assert inputs["truth_labels"].tolist() == [[0, 0], [0, 0], [0, 2]], "the crowd is left out"
+    assert inputs["truth_crowd_count"].tolist() == [0, 0, 1]
+    assert inputs["truth_crowds"].shape == (3, 1, 4)
+    assert inputs["truth_crowds"][2, 0].tolist() == [5, 6, 7, 8]
 
 
 def test_batch_without_any_object() -> None:

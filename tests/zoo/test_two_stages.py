@@ -20,6 +20,7 @@ from graphdet.records import Array
 from graphdet.runtime import Engine
 from graphdet.runtime.preprocess import prepare
 from graphdet.zoo.backbones.resnet import ResNet
+from graphdet.zoo.parts import rcnn
 from tests.compiler import tiny
 
 torch = pytest.importorskip("torch")
@@ -28,6 +29,8 @@ DETECTORS = ("faster_rcnn_r50", "cascade_rcnn_r50")  # a new two-stage detector 
 LEARNERS = (
     *DETECTORS,
     *(f"faster_rcnn_r50_{what}" for what in ("iou", "giou", "ciou", "bounded_iou", "ohem")),
+    "faster_rcnn_r50, spread",
+    "faster_rcnn_r50, ignore",
     "fast_rcnn_r50",
 )
 TARGETS = ("openvino", "onnxruntime", "onnx")
@@ -54,20 +57,26 @@ def training_inputs(counts: tuple[int, ...], padding: float = 0.0) -> dict[str, 
         "size": np.tile([64, 96], (n, 1)),
         "padded": np.tile([64, 96], (n, 1)),
         "truth.boxes": boxes,
+        "truth.crowds": np.zeros((n, 1, 4)),
         "proposals.boxes": proposals,
     }
     numbers = {
         "truth.labels": rng.integers(0, 80, (n, 3)),
         "truth.count": np.asarray(counts),
+        "truth.crowd_count": np.zeros(n, np.int64),
         "proposals.count": np.full(n, 40),
     }
     return {**{k: np.asarray(v, np.float32) for k, v in floats.items()}, **numbers}
 
 
+SETTINGS: dict[str, dict[str, Any]] = {"spread": {"draw": rcnn.spread}, "ignore": {"ignore": 0.5}}
+
+
 @cache
 def learner(name: str, without_proposals: bool = False) -> Any:
     """The training graph of a detector and its module."""
-    variant = small(name)
+    name, _, setting = name.partition(", ")
+    variant = small(name).with_arguments(**SETTINGS.get(setting, {}))
     graph = trace(variant, "train")
     weights = tiny.fill(graph)
     return graph, to_module(graph, blind(weights) if without_proposals else weights).train()
@@ -106,6 +115,27 @@ def test_padded_truth_teaches_nothing(name: str) -> None:
     others, again = learn(name, training_inputs((2, 0), padding=40.0))
     assert losses == others
     assert all(torch.equal(g, again[k]) for k, g in gradients.items())
+
+
+def test_what_lies_in_a_crowd_is_no_background() -> None:
+    inputs = training_inputs((2, 1))
+    plain, _ = learn("faster_rcnn_r50", inputs)
+    same, _ = learn("faster_rcnn_r50, ignore", inputs)
+    assert same == plain, "without crowd regions all learn"
+    inputs["truth.crowds"] = np.asarray([[[-500, -500, 600, 600]], [[0, 0, 1, 1]]], np.float32)
+    padded, _ = learn("faster_rcnn_r50, ignore", inputs)
+    assert padded == plain, "rows past the count do not exist"
+    one, _ = learn("faster_rcnn_r50, ignore", {**inputs, "truth.crowd_count": np.asarray([1, 0])})
+    both = np.broadcast_to(inputs["truth.crowds"][:1], (2, 1, 4)).copy()
+    none, gradients = learn(
+        "faster_rcnn_r50, ignore", {**inputs, "truth.crowds": both, "truth.crowd_count": np.asarray([1, 1])}
+    )
+    assert sum(v for k, v in none.items() if "rpn" in k) == 0 < sum(v for k, v in one.items() if "rpn" in k)
+    assert not any(bool(g.any()) for k, g in gradients.items() if k.startswith("rpn_head"))
+    blinded, _ = learn("faster_rcnn_r50", inputs, without_proposals=True)
+    assert none["loss_bbox"] == pytest.approx(blinded["loss_bbox"]), "only objects themselves are left to learn from"
+    assert none["loss_cls"] == pytest.approx(blinded["loss_cls"])
+    assert one["loss_cls"] not in (plain["loss_cls"], none["loss_cls"])
 
 
 @pytest.mark.parametrize("name", DETECTORS)

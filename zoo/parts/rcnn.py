@@ -10,6 +10,7 @@ from graphdet.blocks.linear import linear
 from graphdet.ir import Found, Image, Value, by_phase, scope, setting, tap, tensor
 from graphdet.ir.trace import graph_input
 from graphdet.ir.types import boxes as boxes_type
+from graphdet.zoo.parts.crowds import apart
 
 Quad = tuple[float, float, float, float]
 Head = Callable[[Value, Value], tuple[Value, Value]]
@@ -24,7 +25,7 @@ CANDIDATES = 20 * 1000  # fewer than 20 of a proposal's classes exceed 0.05, the
 class Candidates:
     """What a sampler draws from: boxes f32[N A 4] with their labels i64[N A], those to find and those of background.
 
-    head: classifies them · seed: that of the training step.
+    head: classifies them · image: theirs.
     """
 
     boxes: Value
@@ -32,7 +33,7 @@ class Candidates:
     positive: Value
     negative: Value
     head: Head
-    seed: Value
+    image: Image
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,14 @@ def given(image: Image, most: int) -> tuple[Value, Value]:
 
 def at_random(some: Candidates) -> Value:
     """512 of the candidates, up to a quarter of them positive."""
-    return ops.sample_mask(some.positive, some.negative, some.seed, limit=512, share=0.25)
+    return ops.sample_mask(some.positive, some.negative, some.image.sampling_seed, limit=512, share=0.25)
+
+
+def spread(some: Candidates) -> Value:
+    """The same number, those of background spread evenly over their IoU (Pang et al. 2019, arXiv:1904.02701)."""
+    truth, candidate = some.image.truth, some.positive | some.negative
+    overlap = ops.where(candidate, ops.largest_overlap(some.boxes, truth.boxes, truth.count), 0.0)
+    return ops.sample_spread(some.positive, some.negative, overlap, some.image.sampling_seed, limit=512, share=0.25)
 
 
 def hardest(some: Candidates) -> Value:
@@ -110,7 +118,7 @@ def sample(
         pool, exists, truth.boxes, truth.labels, truth.count,
         positive=overlap, negative=overlap, claim=claim, classes=classes,
     )  # fmt: skip
-    chosen = draw(Candidates(pool, labels, positive, exists & ~positive, head, image.sampling_seed))
+    chosen = draw(Candidates(pool, labels, positive, exists & ~positive, head, image))
     index, found = ops.pick_rows(chosen, positive, k=512)
     return Sampled(
         ops.gather_rows(pool, index),
@@ -184,10 +192,12 @@ def second_stage(
     regression: Regression,
     draw: Draw = at_random,
     suppress: Suppress = greedily,
+    ignore: float = 1.0,
 ) -> tuple[Found, Mapping[str, Value]]:
-    """Detections from an image's proposals, and what the head learns from 512 of them."""
+    """Detections from an image's proposals, and what the head learns from 512 of them; ignore: see `crowds.apart`."""
     said = tap("roi_head.bbox_head", head(boxes, count))
-    sampled = sample(image, head, boxes, ops.exists(count, boxes), classes, draw=draw)
+    real = apart(image, boxes, ops.exists(count, boxes), ignore)
+    sampled = sample(image, head, boxes, real, classes, draw=draw)
     seen = head(sampled.boxes, sampled.count)
     return detect(image, boxes, *said, classes, suppress=suppress), losses(sampled, *seen, classes, regression)
 

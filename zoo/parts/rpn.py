@@ -12,6 +12,7 @@ from graphdet.blocks.conv import conv
 from graphdet.blocks.rows import sums_by_level, to_cells
 from graphdet.ir import Image, Value, by_phase, constant, scope, share, tap
 from graphdet.ir.graph import Operand
+from graphdet.zoo.parts.crowds import apart
 
 RATIOS = (0.5, 1.0, 2.0)  # height / width
 
@@ -51,10 +52,10 @@ class Rpn:
         tap("proposals.count", kept[3])
         return kept
 
-    def cells_inside(self, image: Image) -> Value:
-        """Which anchors learn, b[N A]: those whose cell lies in the padded image."""
+    def cells_inside(self, image: Image, ignore: float = 1.0) -> Value:
+        """Which anchors learn, b[N A]: those whose cell lies in the padded image; ignore: see `crowds.apart`."""
         each = (ops.cells_inside(p, image.padded, stride=p.stride, per_cell=self.per_cell) for p in self.levels)
-        return ops.concat(*each, axis=1)
+        return apart(image, ops.concat(*self.anchors, axis=0), ops.concat(*each, axis=1), ignore)
 
     def anchors_inside(self, image: Image) -> Value:
         """Which anchors learn, b[N A]: those that cross no border of the image (sec. 3.3)."""
