@@ -17,7 +17,7 @@ from graphdet.zoo.parts import overlap
 
 torch = pytest.importorskip("torch")
 
-Corners = tuple[float, float, float, float]
+Corners = tuple[float, ...]
 
 
 def iou(a: Corners, b: Corners) -> float:
