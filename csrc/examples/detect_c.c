@@ -1,7 +1,9 @@
-/* detect_c ENGINE.gdet IMAGE.ppm...: the detections of up to 64 images by the C interface alone, one a line. */
+/* detect_c ENGINE.gdet [--masks FOLDER] IMAGE.ppm...: the detections of up to 64 images by the C interface alone, one a
+ * line. With --masks, writes the mask of each as FOLDER/<image>_<object>.pgm, both counted from 0. */
 #include <graphdet/graphdet_c.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A binary PPM file of 8 bits without comments. Returns its pixels, or null. */
 static uint8_t* read_ppm(const char* path, gd_image* image) {
@@ -39,33 +41,65 @@ static void print(const gd_engine* engine, const gd_result* result) {
     }
 }
 
+/* Writes the masks of image number `number`; 0 when all went well. */
+static int write_masks(const gd_result* result, const gd_image* image, const char* folder, int number) {
+    const size_t pixels = (size_t)image->height * (size_t)image->width;
+    size_t objects = 0, i = 0, p = 0;
+    int failed = 0;
+    uint8_t* mask = malloc(pixels);
+    (void)gd_result_objects(result, 0, &objects);
+    for (i = 0; mask != NULL && !failed && i < objects; ++i) {
+        char path[1024];
+        FILE* file = NULL;
+        if (gd_result_bitmap(result, 0, i, mask) != GD_OK) {
+            fprintf(stderr, "detect_c: %s\n", gd_last_error());
+            failed = 1;
+            break;
+        }
+        for (p = 0; p < pixels; ++p) mask[p] = (uint8_t)(mask[p] * 255);
+        snprintf(path, sizeof path, "%s/%d_%zu.pgm", folder, number, i);
+        file = fopen(path, "wb");
+        failed = file == NULL || fprintf(file, "P5\n%ld %ld\n255\n", (long)image->width, (long)image->height) < 0 ||
+                 fwrite(mask, 1, pixels, file) != pixels;
+        if (file != NULL) failed |= fclose(file) != 0;
+        if (failed) fprintf(stderr, "detect_c: cannot write %s\n", path);
+    }
+    if (mask == NULL) fprintf(stderr, "detect_c: out of memory\n");
+    free(mask);
+    return failed || mask == NULL;
+}
+
 int main(int count, char** words) {
     gd_engine* engine = NULL;
+    const char* folder = NULL;
+    gd_image images[64];
+    int first = 2;
     uint8_t* pixels[64] = {NULL};
     gd_job* jobs[64] = {NULL};
     int i = 0, failed = 0;
-    if (count < 3 || count > 66) {
-        fprintf(stderr, "usage: detect_c ENGINE.gdet IMAGE.ppm...\n");
+    if (count > 3 && strcmp(words[2], "--masks") == 0) folder = words[3], first = 4;
+    if (count < first + 1 || count > first + 64) {
+        fprintf(stderr, "usage: detect_c ENGINE.gdet [--masks FOLDER] IMAGE.ppm...\n");
         return 1;
     }
     failed = gd_engine_load(words[1], 1, &engine) != GD_OK;
     if (failed) fprintf(stderr, "detect_c: %s\n", gd_last_error());
     /* The engine works on the first image while the others are read. */
-    for (i = 0; !failed && i < count - 2; ++i) {
-        gd_image image;
-        pixels[i] = read_ppm(words[i + 2], &image);
+    for (i = 0; !failed && i < count - first; ++i) {
+        pixels[i] = read_ppm(words[i + first], &images[i]);
         failed = pixels[i] == NULL;
         if (failed) {
-            fprintf(stderr, "detect_c: cannot read %s\n", words[i + 2]);
-        } else if (gd_engine_submit(engine, &image, 1, GD_DEFAULT, GD_DEFAULT, &jobs[i]) != GD_OK) {
+            fprintf(stderr, "detect_c: cannot read %s\n", words[i + first]);
+        } else if (gd_engine_submit(engine, &images[i], 1, GD_DEFAULT, GD_DEFAULT, &jobs[i]) != GD_OK) {
             fprintf(stderr, "detect_c: %s\n", gd_last_error());
             failed = 1;
         }
     }
-    for (i = 0; i < count - 2 && jobs[i] != NULL; ++i) {
+    for (i = 0; i < count - first && jobs[i] != NULL; ++i) {
         gd_result* result = NULL;
         if (gd_job_wait(jobs[i], &result) == GD_OK) {
             print(engine, result);
+            if (folder != NULL) failed |= write_masks(result, &images[i], folder, i);
         } else {
             fprintf(stderr, "detect_c: %s\n", gd_last_error());
             failed = 1;
@@ -74,6 +108,6 @@ int main(int count, char** words) {
         gd_job_free(jobs[i]);
     }
     gd_engine_free(engine); /* before the pixels, which work in progress may read */
-    for (i = 0; i < count - 2; ++i) free(pixels[i]);
+    for (i = 0; i < count - first; ++i) free(pixels[i]);
     return failed;
 }

@@ -37,6 +37,13 @@ bool near(const std::array<float, 4>& box, std::array<double, 4> expected, doubl
     return true;
 }
 
+// At `x`, the bilinear interpolation of two cells over from..to: the first is 1, and the second too where `both`.
+double between(double x, double from, double to, bool both) {
+    const double cell = 2 * (x - from) / (to - from);
+    if (cell < 0 || cell > 2) return 0;
+    return both ? std::min({1.0, cell + 0.5, 2.5 - cell}) : std::max(0.0, 1 - std::abs(cell - 0.5));
+}
+
 bool equal(const Detections& a, const Detections& b) {
     if (a.objects.size() != b.objects.size() || a.height != b.height || a.width != b.width) return false;
     for (std::size_t i = 0; i < a.objects.size(); ++i) {
@@ -184,6 +191,54 @@ GD_TEST(engine_takes_constants) {
     CHECK(engine.ok());
     const auto found = engine ? engine->detect(Photo(64, 64).view()) : Result<Detections>(engine.status());
     CHECK(found.ok() && found->objects.empty());  // outside the image
+}
+
+GD_TEST(engine_gives_masks) {
+    const auto with = [](const char* shape, std::vector<float> grids, const char* frame) {
+        return engine_of({{"\"count\":\"v6\"", "\"count\":\"v6\",\"masks\":\"m\""},
+                          {"\"clip\":true", std::string("\"clip\":true,\"masks\":\"") + frame + "\""}},
+                         {{"segment:dense0", "model"}, {"constants", safetensors("m", shape, grids)}});
+    };
+    const std::vector<float> grids = {1, 1, 1, 1, 1, 0, 1, 0};  // all of the first object, the left of the second
+    const Photo photo(64, 32);  // boxes: its upper left quarter, its lower right quarter
+    for (const char* frame : {"roi", "net"}) {
+        const auto engine = with("[1,2,2,2]", grids, frame);
+        CHECK(engine.ok());
+        const auto found = engine ? engine->detect(photo.view()) : Result<Detections>(engine.status());
+        CHECK(found.ok() && found->objects.size() == 2 && found->grids.spans.size() == 2);
+        if (!found || found->grids.spans.size() != 2) continue;
+        const bool roi = std::string(frame) == "roi";
+        for (std::size_t i = 0; i < 2; ++i) {
+            const auto& span = found->grids.spans[i];  // a box as predicted, or the whole network input
+            const std::array<double, 4> box = i == 0 ? std::array{0., 0., 16., 32.} : std::array{16., 32., 40., 96.};
+            CHECK(near(span, roi ? box : std::array{0., 0., 32., 64.}, 1e-4));
+            const auto mask = found->bitmap(i);
+            CHECK(mask.ok() && mask->size() == 64 * 32);
+            int wrong = 0;
+            for (std::size_t p = 0; mask.ok() && p < mask->size(); ++p) {
+                const double x = static_cast<double>(p % 32) + 0.5, y = static_cast<double>(p / 32) + 0.5;
+                const double value = between(x, span[0], span[2], i == 0) * between(y, span[1], span[3], true);
+                wrong += (value >= 0.5) != ((*mask)[p] == 1);
+            }
+            CHECK(wrong == 0);
+        }
+        const auto runs = found->runs(1);
+        CHECK(runs.ok() && !runs->empty());
+        CHECK_FAILS(found->bitmap(2).status(), Code::bad_input, "there is no mask 2; the image has 2");
+        CHECK_FAILS(found->runs(2).status(), Code::bad_input, "there is no mask 2; the image has 2");
+        const auto none = engine->detect(photo.view(), {1.0F, std::nullopt});
+        CHECK(none.ok() && none->objects.empty() && none->grids.spans.empty());
+    }
+    const auto plain = engine_of();
+    const auto bare = plain ? plain->detect(photo.view()) : Result<Detections>(plain.status());
+    CHECK(bare.ok() && bare->objects.size() == 2 && bare->grids.rows == 0);
+    if (bare) CHECK_FAILS(bare->bitmap(0).status(), Code::bad_input, "there is no mask 0; the image has 0");
+    const std::pair<const char*, std::vector<float>> bad[] = {{"[1,1,2,2]", {1, 1, 1, 1}}, {"[2,2,2]", grids}};
+    for (const auto& [shape, values] : bad) {  // fewer masks than objects; another rank
+        const auto engine = with(shape, values, "roi");
+        CHECK(engine.ok());
+        if (engine) CHECK_FAILS(engine->detect(photo.view()).status(), Code::internal, "plan: ");
+    }
 }
 
 GD_TEST(engine_is_the_same_on_eight_threads) {

@@ -107,6 +107,7 @@ def summary(artefact: Artefact) -> list[tuple[str, Any]]:
         ("target", header.target),
         ("input", f"{size}, batch {shown['batch']}"),
         ("classes", len(header.classes)),
+        ("masks", {"roi": "a grid in each box", "net": "a grid over the input"}.get(header.masks)),
         ("thresholds", ", ".join(f"{k} {v:g}" for k, v in header.thresholds.items())),
         ("plan", " > ".join(s["op"] if s["kind"] == "native" else f"[{s['segment']}]" for s in steps)),
     ]

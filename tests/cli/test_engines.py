@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as rle
 
 from graphdet import zoo
 from graphdet.cli import _build
@@ -15,8 +16,10 @@ from graphdet.data import write_coco
 from graphdet.importers import read_weights, write_safetensors
 from graphdet.ir import trace
 from graphdet.ir.initial import initial_values
-from graphdet.runtime import load
+from graphdet.runtime import load, write_artefact
+from graphdet.runtime.header import Input
 from tests.cli.conftest import Run, document
+from tests.runtime import tiny
 
 
 def test_import_renames_nothing_and_keeps_its_origin(run: Run, weights: Path, tmp_path: Path) -> None:
@@ -82,6 +85,34 @@ def test_run_writes_pictures_and_records(run: Run, tiny_engine: Path, photos: Pa
     picture = cv2.imread(str(out / "a.png"))
     assert picture is not None
     assert (picture != 250).any()
+
+
+@pytest.mark.parametrize(("frame", "told"), [("roi", "a grid in each box"), ("net", "a grid over the input")])
+def test_masks_are_shown_written_and_drawn(run: Run, photos: Path, tmp_path: Path, frame: str, told: str) -> None:
+    file, plain, out = tmp_path / "masks.gdet", tmp_path / "plain.gdet", tmp_path / "found"
+    write_artefact(file, tiny.with_masks(frame))
+    write_artefact(plain, tiny.artefact(input=Input(1, None)))
+    assert told in run("show", file).stdout
+    assert "a grid" not in run("show", plain).stdout
+    assert document(run("show", file, "--json"))["masks"] == frame
+
+    assert run("run", file, photos, "--out", out, "--score", 0.2).exit_code == 0
+    records = json.loads((out / "detections.json").read_text())
+    (found,) = load(file)([photos / "a.png"], score=0.2)
+    assert found.masks is not None
+    bitmaps = found.masks.bitmaps()
+    assert [rle.decode(one["mask"]).tolist() for one in records[0]["objects"]] == bitmaps.tolist()
+    assert len(bitmaps) == 2
+    assert 0.05 < bitmaps[0].mean() < (0.25 if frame == "roi" else 0.8)
+    assert bitmaps[1].any()
+    run("run", plain, photos, "--out", tmp_path / "unmasked", "--score", 0.2)
+    bare = json.loads((tmp_path / "unmasked" / "detections.json").read_text())
+    assert not any("mask" in one for record in bare for one in record["objects"])
+    drawn, framed = (np.asarray(cv2.imread(str(folder / "a.png"))) for folder in (out, tmp_path / "unmasked"))
+    tinted = (drawn != framed).any(axis=2)
+    inside, outside = bitmaps.any(axis=0) > 0, ~bitmaps.any(axis=0)
+    assert tinted[inside].mean() > 0.5  # frames and labels hide some
+    assert tinted[outside].mean() < 0.1  # contours
 
 
 def test_run_goes_on_after_a_bad_image(run: Run, tiny_engine: Path, photos: Path, tmp_path: Path) -> None:

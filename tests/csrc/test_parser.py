@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -109,6 +110,31 @@ def test_any_value_in_any_field(file: Path, tmp_path: Path, data: st.DataObject)
     rewritten(file, tmp_path / "a.gdet", change)
     python, native = verdicts(tmp_path / "a.gdet")
     assert python == native
+
+
+def test_masks_need_a_frame_and_a_plan_that_makes_them(file: Path, tmp_path: Path) -> None:
+    def verdict(frame: object, made: bool) -> str:
+        def change(fields: dict[str, Any]) -> None:
+            fields["masks"] = frame
+            if made:
+                fields["plan"]["outputs"]["masks"] = "v8"
+
+        path = rewritten(file, tmp_path / "a.gdet", change)
+        python, native = verdicts(path)
+        assert python == native
+        return python
+
+    assert [verdict(frame, made=True) for frame in ("roi", "net")] == ["", ""]
+    assert verdict("", made=False) == ""
+    assert verdict("", made=True) == "GD403"
+    for frame in ("roi", "net"):
+        assert verdict(frame, made=False) == "GD403"
+    for wrong in ("image", "ROI", 1, None, True, ["roi"]):
+        assert verdict(wrong, made=True) == verdict(wrong, made=False) == "GD403"
+    absent = rewritten(file, tmp_path / "a.gdet", lambda fields: fields.pop("masks"))
+    assert verdicts(absent) == ("", "")
+    fields = header_fields(absent)
+    assert "masks" not in fields
 
 
 # Values of a field that nobody interprets: what decides is whether both accept the text as JSON.

@@ -26,7 +26,7 @@ from graphdet.records import Array, Detections
 from graphdet.runtime import load, write_artefact
 from graphdet.runtime.header import NativeStep
 from tests.csrc.plans import FAMILY, with_all_ops, with_suppression
-from tests.runtime.tiny import artefact
+from tests.runtime.tiny import artefact, with_masks
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +124,7 @@ def compare(
         assert back.scores.tobytes() == one.scores.tobytes()
         assert back.labels.tolist() == one.labels.tolist()
         assert [item["class"] for item in row["objects"]] == [one.name(int(label)) for label in one.labels]
+        assert [item["mask"] for item in row["objects"] if "mask" in item] == one.segmentations()
     return sum(len(one) for one in found)
 
 
@@ -250,6 +251,50 @@ def test_the_c_interface(programs: Path, engine: Path, scenes: list[Path]) -> No
     assert numbers.tobytes() == np.concatenate(expected).tobytes()
 
 
+@pytest.mark.parametrize("frame", ["roi", "net"])
+def test_masks_equal_python(programs: Path, scenes: list[Path], frame: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.gdet"
+    write_artefact(file, with_masks(frame, target="openvino"))
+    masks_equal(programs, file, scenes, tmp_path / "masks")
+
+
+def test_masks_of_a_network_equal_python(programs: Path, scenes: list[Path], tmp_path: Path) -> None:
+    """A narrow Mask R-CNN, whose mask head is a network of its own."""
+    from tests.runtime.test_masks import small
+
+    file = tmp_path / "x.gdet"
+    write_artefact(file, graphdet.compile(*small(), size=(128, 160), certified=False))
+    masks_equal(programs, file, scenes[:4], tmp_path / "masks")
+
+
+def masks_equal(programs: Path, engine: Path, files: list[Path], folder: Path) -> None:
+    """Masks by C++ (run lengths) and by C (bitmaps) are Python's, pixel by pixel."""
+    assert compare(programs, engine, files) > len(files)
+    folder.mkdir()
+    run(programs / "detect_c", engine, "--masks", folder, *files)
+    found = load(engine, threads=1)([str(file) for file in files])
+    bitmaps = [one.masks.bitmaps() for one in found if one.masks is not None]
+    assert len(bitmaps) == len(files)
+    assert len(list(folder.iterdir())) == sum(map(len, bitmaps))
+    for i, of_image in enumerate(bitmaps):
+        assert of_image.any(axis=(1, 2)).any()
+        for k, bitmap in enumerate(of_image):
+            written = np.asarray(cv2.imread(str(folder / f"{i}_{k}.pgm"), cv2.IMREAD_UNCHANGED))
+            assert np.array_equal(written, bitmap * 255)
+    drawn = folder / "drawn"
+    drawn.mkdir()
+    run(programs / "detect", engine, files[0], "--draw", drawn)
+    tinted = np.any(np.asarray(cv2.imread(str(drawn / "0.ppm"))) != np.asarray(cv2.imread(str(files[0]))), axis=2)
+    assert (tinted & bitmaps[0].any(axis=0)).sum() > 0.9 * bitmaps[0].any(axis=0).sum()
+
+
+def test_masks_of_a_detector_without_them(programs: Path, engine: Path, scenes: list[Path], tmp_path: Path) -> None:
+    words = [str(programs / "detect_c"), str(engine), "--masks", str(tmp_path), *map(str, scenes)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "detect_c: GD411: there is no mask 0; the image has 0" in done.stderr
+
+
 def test_symbols(prefix: Path, programs: Path) -> None:
     """The library shows its interface and nothing else, and the C program needs nothing but the C functions."""
     if shutil.which("nm") is None:
@@ -258,7 +303,9 @@ def test_symbols(prefix: Path, programs: Path) -> None:
     shown = [line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()]
     own = [name for name in shown if "graphdet" in name]
     assert own
-    assert [name for name in own if not re.match(r"_ZNK?8graphdet(6Engine|7version|8backends)", name)] == []
+    assert [
+        name for name in own if not re.match(r"_ZNK?8graphdet(6Engine|10Detections|7version|8backends)", name)
+    ] == []
     needed = [line.split()[-1] for line in run("nm", "-D", "--undefined-only", programs / "detect_c").splitlines()]
     assert [name for name in needed if "graphdet" in name] == []
     assert {name for name in needed if name.startswith("gd_")} <= {name for name in shown if name.startswith("gd_")}

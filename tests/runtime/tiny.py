@@ -6,6 +6,7 @@ outside. Both need no padding to be right, so every batch and size rule can be c
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from graphdet.records import Array, Preprocess
 from graphdet.runtime import Artefact
+from graphdet.runtime.artefact import pack_arrays
 from graphdet.runtime.header import Header, Input, NativeStep, Plan, SegmentStep
 
 PARTS = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.52], [0.5, 0.5, 1.25, 1.5]], np.float32)
@@ -108,6 +110,17 @@ def header(**changes: object) -> Header:
         "plan": plan(),
     }
     return Header(**{**fields, **changes})
+
+
+def with_masks(frame: str = "roi", **changes: object) -> Artefact:
+    """The same with masks, for one image at a time: the first detection is a disc, the second its upper left half."""
+    y, x = np.mgrid[-1:1:7j, -1:1:9j]
+    disc = 1 / (1 + np.exp(9 * (x**2 + y**2 - 0.8)))
+    grids = np.stack([disc, disc * (x + y < 0), 1 - disc]).astype(np.float32)[None]
+    outputs = {**plan().outputs, "masks": "grids"}
+    fields = {"input": Input(1, None), "plan": replace(plan(), outputs=outputs), "masks": frame, **changes}
+    whole = artefact(**fields)
+    return replace(whole, blobs={**whole.blobs, "constants": pack_arrays({"grids": grids})})
 
 
 def artefact(**changes: object) -> Artefact:
