@@ -43,7 +43,8 @@ def proposed(seen: Cells, memory: Value, count: int, say: Head) -> Start:
         held = layer_norm("enc_output_norm", dense("enc_output", ops.where(valid, memory, 0.0), width))
     logits, box = say(held, ops.where(valid, boxes, 0.5))
     said = logits, ops.where(valid, box, 1.0)
-    _, _, chosen = ops.select_top(ops.sigmoid(logits[:, :, :1]), 0.0, k=count)  # class 0 stands for all
+    score = ops.where(ops.reshape(seen.inside, shape=(n, s, 1)), ops.sigmoid(logits[:, :, :1]), 0.0)
+    _, _, chosen = ops.select_top(score, 0.0, k=count)  # class 0 stands for all
     box = fixed(ops.gather_rows(said[1], chosen))
     encoded = ops.sine_encoding(box * (2 * math.pi), features=width // 2)
     with scope("transformer"):
@@ -91,12 +92,12 @@ VARIANTS = {  # box AP on COCO val2017 as the reference reports it for 50 epochs
 
 @detector(VARIANTS)
 def deformable_detr(
-    image: Image, *, body: Callable[[Value], list[Value]], heads: Callable[[int, int], list[Head]] = shared_heads,
-    move: Callable[[Value, Value], Value] = stay, start: Callable[..., Start] = learned,
-    num_classes: int = 80, count: int = 300, width: int = 256,
+    image: Image, *, body: Callable[[Value], list[Value]], neck: Callable[..., list[Value]] = channel_mapper,
+    heads: Callable[[int, int], list[Head]] = shared_heads, move: Callable[[Value, Value], Value] = stay,
+    start: Callable[..., Start] = learned, num_classes: int = 80, count: int = 300, width: int = 256,
 ) -> Detector:  # fmt: skip
     """Say one object, or none, for each of `count` queries that read points of C3 .. C6."""
-    levels = within("neck", channel_mapper, within("backbone", lambda pixels: body(pixels)[1:], image.pixels), width)
+    levels = within("neck", neck, within("backbone", lambda pixels: body(pixels)[1:], image.pixels), width)
     with scope("bbox_head"):
         with scope("transformer"):
             names = parameter("level_embeds", len(levels), width, init="normal", value=1.0)
@@ -116,8 +117,7 @@ def deformable_detr(
             references.append(reference)
         tap("bbox_head.transformer.decoder", (states, references))
 
-    scores = ops.sigmoid(said[-1][0])
-    top, label, chosen = ops.select_top(scores, setting("score_threshold", 0.0), k=100)
+    top, label, chosen = ops.select_top(ops.sigmoid(said[-1][0]), setting("score_threshold", 0.0), k=100)
     boxes = ops.gather_rows(queries.absolute(said[-1][1], image.size), chosen)
 
     def losses(logits: Value, relative: Value, labels: Value) -> Mapping[str, Value]:

@@ -57,7 +57,7 @@ def solov2(
     canvas = ops.reshape(drawn, shape=(n, e, h * w))
 
     score_threshold = setting("score_threshold", 0.1)
-    score = ops.concat(*(to_cells(peaks(ops.sigmoid(x)), num_classes) for x in logits), axis=1)  # f[N S classes]
+    score = ops.concat(*(to_cells(peaks(x), num_classes) for x in logits), axis=1)  # f[N S classes]
     top, _, at = ops.select_top(ops.reshape(ops.best(score), shape=(*score.shape[:2], 1)), score_threshold, k=cells)
     mask = ops.sigmoid(ops.matmul(ops.gather_rows(kernel, at), canvas))  # f[N K H/4*W/4]
     inside = ops.cast(mask > 0.5, to="f32")
@@ -137,10 +137,11 @@ def located(x: Value) -> Value:
     return ops.concat(x, ops.expand(place, shape=(n, 2, h, w)), axis=1)
 
 
-def peaks(score: Value) -> Value:
+def peaks(logits: Value) -> Value:
     """Scores of cells that are not exceeded by the ones above and to the left; 0 elsewhere."""
-    k, m = score.shape[2:]
-    return ops.where(score < ops.max_pool(score, size=2, padding=1)[:, :, :k, :m], 0.0, score)
+    k, m = logits.shape[2:]
+    higher = ops.max_pool(logits, size=2, padding=1)[:, :, :k, :m] > logits
+    return ops.where(higher, 0.0, ops.sigmoid(logits))
 
 
 def overlaps(masks: Value) -> Value:

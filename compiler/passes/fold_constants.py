@@ -48,14 +48,8 @@ def _known(node: Node, builder: Builder) -> list[Any] | None:
             arrays.append(None)
         elif now.node.name == "const":
             arrays.append(now.node.attributes["value"])
-        elif (
-            i == 0
-            and SHAPE in node.op.traits
-            and all(d.constant is not None for v in node.outputs for d in v.type.dims)
-        ):
-            shape = tuple(
-                1 if d.constant is None else d.constant for d in now.type.dims
-            )  # a size that is open does not reach the result
+        elif i == 0 and SHAPE in node.op.traits and all(d.constant is not None for d in now.type.dims[1:]):
+            shape = tuple(d.constant or 1 for d in now.type.dims)  # the number of images does not reach the result
             arrays.append(np.broadcast_to(numpy_dtype(now.type.dtype).type(0), shape))  # only its shape is read
         else:
             return None

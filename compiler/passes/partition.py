@@ -2,12 +2,13 @@
 
 A node is native if its op belongs to the runtime, if the backend is known to get it wrong, or if it continues from a
 native result and a kernel for it exists (so that nothing returns to the backend for a few numbers). All others are
-dense; nodes of the same depth, counted in changes from native to dense, form one segment.
+dense; nodes of the same depth, counted in changes from native to dense, form one segment. A segment whose own inputs do
+not show a size that it needs also takes the graph's input that shows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphdet.compiler.backends.target import Target
@@ -17,7 +18,7 @@ from graphdet.errors import InternalError
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import NATIVE, OPS, Op
 from graphdet.ir.types import Type
-from graphdet.ir.walk import Builder
+from graphdet.ir.walk import Builder, dims_of
 from graphdet.records import Array
 from graphdet.runtime.header import NativeStep, SegmentStep, Step
 
@@ -137,6 +138,8 @@ def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: 
                     _border(names[value], _crossing(value.type), builder), value.type.dtype, builder
                 )
         builder.put(node)
+    for value in _size_sources(graph, builder.nodes):
+        _border(names[value], value.type, builder)
     needed = {v for n in graph.nodes if n not in inside for v in n.inputs if v is not None} | set(
         graph.outputs.values()
     )
@@ -146,6 +149,19 @@ def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: 
         raise InternalError(f"segment {name} computes nothing that is needed")
     leaves = [n for n in builder.nodes if n.name in LEAVES]
     return Graph(name, graph.phase, (*leaves, *(n for n in builder.nodes if n.name not in LEAVES)), outputs)
+
+
+def _size_sources(graph: Graph, nodes: Sequence[Node]) -> list[Value]:
+    """Inputs of the graph that show the sizes which a segment's nodes speak of and none of its own inputs shows."""
+    wanted = {s for node in nodes for dim in dims_of(node) for s in dim.symbols}
+    shown = {d.symbol_alone for node in nodes if node.name == "input" for d in node.outputs[0].type.dims}
+    found = []
+    for value in graph.inputs.values():
+        new = {d.symbol_alone for d in value.type.dims} & (wanted - shown)
+        if new:
+            shown |= new
+            found.append(value)
+    return found
 
 
 def _crossing(type: Type) -> Type:

@@ -87,6 +87,14 @@ class Dim:
         return self.terms[0][1] if len(self.terms) == 1 and self.terms[0][0] == () else None
 
     @property
+    def symbol_alone(self) -> Symbol | None:
+        """The named size that this dim is in full, or None."""
+        for symbol in self.symbols:
+            if self.terms == (((symbol,), symbol.multiple),):
+                return symbol
+        return None
+
+    @property
     def symbols(self) -> frozenset[Symbol]:
         """All named sizes that occur in it."""
         found: set[Symbol] = set()

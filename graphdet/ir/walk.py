@@ -1,4 +1,4 @@
-"""Walking and rebuilding graphs: dead nodes, substitution of values, cones, and the difference of two graphs."""
+"""Walking and rebuilding graphs: dead nodes, substitution, cones, sizes spoken of, the difference of two graphs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Graph, Node, Value, attribute_text, node_hashes
 from graphdet.ir.types import Type
 
@@ -124,7 +125,6 @@ def _rewired(before: Graph, after: Graph) -> list[str]:
 
 def substitute(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph at concrete sizes: symbols in types, and in attributes that hold dims, are replaced by numbers."""
-    from graphdet.ir.dims import Dim  # attribute values are dims only here
 
     def bound(attribute: object) -> object:
         if isinstance(attribute, Dim):
@@ -143,3 +143,14 @@ def substitute(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         builder.now.update(zip(node.outputs, made.outputs, strict=True))
 
     return rebuild(graph, visit)
+
+
+def dims_of(node: Node) -> list[Dim]:
+    """All sizes that a node speaks of, in its attributes and in the types of its results."""
+
+    def within(attribute: object) -> list[Dim]:
+        if isinstance(attribute, tuple):
+            return [d for a in attribute for d in within(a)]
+        return [attribute] if isinstance(attribute, Dim) else []
+
+    return [*(d for a in node.attributes.values() for d in within(a)), *(d for v in node.outputs for d in v.type.dims)]

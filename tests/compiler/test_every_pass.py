@@ -8,6 +8,7 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from graphdet import ops, zoo
@@ -219,3 +220,13 @@ def test_a_pass_that_breaks_the_graph_is_reported(monkeypatch: pytest.MonkeyPatc
 def test_bound_sizes() -> None:
     assert bound_sizes((64, 96), None) == {"H": 64, "W": 96}
     assert bound_sizes(None, 2) == {"N": 2}
+
+
+def test_numbers_that_an_open_size_decides_are_not_folded() -> None:
+    """The size of a map has two elements whatever the map's size, and is no constant while that is open."""
+    graph = snippets.graph_of(lambda: {"size": ops.map_size(snippets.whole())})
+    x = np.zeros((1, 2, 16, 24), np.float32)
+    for sizes in ({}, {"N": 1}, {"H": 16, "W": 24}, {"N": 1, "H": 16, "W": 24}):
+        made = optimise(graph, {}, sizes).graph
+        assert execute(made, {"x": x}, {})[made.outputs["size"]].tolist() == [24, 16]
+        assert (made.outputs["size"].node.name == "const") == ("H" in sizes)

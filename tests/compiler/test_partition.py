@@ -22,6 +22,7 @@ from graphdet.ir.graph import Value
 from graphdet.ir.op import NATIVE
 from graphdet.ir.trace import graph_input, setting
 from graphdet.ir.types import Type, boxes, tensor
+from graphdet.runtime.adapters import open_segment
 from graphdet.runtime.header import NativeStep, SegmentStep
 from tests.compiler import snippets, tiny
 
@@ -180,3 +181,28 @@ def test_targets_are_known_by_name() -> None:
     with pytest.raises(UnknownName) as caught:
         find_target("openvin")
     assert "openvino" in caught.value.help
+
+
+@pytest.mark.parametrize("target", ["openvino", "onnxruntime", "torch"])
+def test_a_later_segment_takes_the_input_that_shows_its_sizes(target: str) -> None:
+    """Selected rows of cells show only how many cells there are; the map's height is read off the image."""
+
+    def drawn() -> dict[str, Value]:
+        x = snippets.whole()
+        n, c, h, w = x.shape
+        cells = ops.reshape(x, shape=(n, c, h * w))
+        score = ops.as_scores(ops.reshape(ops.best(cells), shape=(n, c, 1)))
+        _, _, row = ops.select_top(score, setting("threshold", 0.0), k=1)
+        rows = ops.gather_rows(cells, row)
+        return {"y": ops.reshape(ops.exp(rows), shape=(n, row.dim(1), h, w))}
+
+    parts = split(drawn, target)
+    last = list(parts.segments.values())[-1]
+    assert len(parts.segments) == 2
+    assert "x" in last.inputs
+    rows = np.arange(6 * 16 * 24, dtype=np.float32).reshape(6, 1, -1) / 2000
+    segment = open_segment(target, find_target(target).build(last, {}), threads=1)
+    fed = {k: rows if v.type.rank == 3 else np.zeros((6, 2, 16, 24), np.float32) for k, v in last.inputs.items()}
+    np.testing.assert_allclose(segment.run(fed)[0], np.exp(rows).reshape(6, 1, 16, 24), rtol=1e-6)
+    fixed = partition(optimise(snippets.graph_of(drawn), {}, {"N": 6, "H": 16, "W": 24}).graph, find_target(target))
+    assert "x" not in list(fixed.segments.values())[-1].inputs

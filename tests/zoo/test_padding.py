@@ -14,7 +14,6 @@ from graphdet.ir import Value, trace
 from graphdet.records import Array
 from tests.compiler import tiny
 
-WHOLE = ("deformable_detr_twostage_refine_r50", "detr_r50")
 SIZES = ((64, 96), (128, 64), (32, 160))  # height, width: whole cells, so that no cell holds image and padding
 Run = Callable[[dict[str, Array]], dict[str, Array]]
 
@@ -27,9 +26,20 @@ def patches(x: Value) -> list[Value]:
     return levels
 
 
+def narrow(features: list[Value], width: int) -> list[Value]:
+    """A neck of four levels that is as short-sighted (the detector's own has group norms, over padding too)."""
+    return [conv(f"convs.{i}", c, width, size=1) for i, c in enumerate([*features, features[-1]])]
+
+
+WHOLE: dict[str, dict[str, object]] = {
+    "deformable_detr_twostage_refine_r50": {"body": patches, "neck": narrow, "count": 60},
+    "detr_r50": {"body": patches},
+}
+
+
 def runner(name: str, target: str) -> Run:
-    """The detector over patches, as a PyTorch module or as an engine of any size and batch."""
-    variant = zoo.get(name).with_arguments(body=patches)
+    """The detector over patches of the image, as a PyTorch module or as an engine of any size and batch."""
+    variant = zoo.get(name).with_arguments(**WHOLE[name])
     weights = tiny.weights(variant)
     if target != "module":
         artefact = compiler.compile(variant, weights, target, batch="dynamic", size="dynamic", certified=False)

@@ -111,10 +111,8 @@ class _Lowering:
         value = self.program.placeholder(name, **extra)
         self.values[node.outputs[0]] = value
         for axis, dim in enumerate(node.outputs[0].type.dims):
-            if len(dim.symbols) == 1:
-                symbol = next(iter(dim.symbols))
-                if dim == Dim.symbol(symbol.name, symbol.multiple, symbol.bound):
-                    self.sizes.setdefault(symbol.name, (value, axis))
+            if dim.symbol_alone:
+                self.sizes.setdefault(dim.symbol_alone.name, (value, axis))
 
     def _constant(self, array: Array) -> fx.Node:
         name = f"constant_{sum(1 for k in self.root._buffers if k.startswith('constant_'))}"
