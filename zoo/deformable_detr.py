@@ -44,7 +44,7 @@ def proposed(seen: Cells, memory: Value, count: int, say: Head) -> Start:
     logits, box = say(held, ops.where(valid, boxes, 0.5))
     said = logits, ops.where(valid, box, 1.0)
     score = ops.where(ops.reshape(seen.inside, shape=(n, s, 1)), ops.sigmoid(logits[:, :, :1]), 0.0)
-    _, _, chosen = ops.select_top(score, 0.0, k=count)  # class 0 stands for all
+    _, _, chosen = ops.select_top(score, 0.0, k=count)  # class 0 stands for all; padding proposes nothing
     box = fixed(ops.gather_rows(said[1], chosen))
     encoded = ops.sine_encoding(box * (2 * math.pi), features=width // 2)
     with scope("transformer"):
