@@ -77,7 +77,7 @@ ARGUMENTS = {  # where a case has other sizes than the variant
     "solov2_r50": {"cells": 3872},  # the reference bounds no number of masks
 }
 HEAVY = (  # a minute or more a test
-    "deformable_detr_r50", "deformable_detr_twostage_refine_r50", "faster_rcnn_r50_caffe_c4",
+    "cascade_mask_rcnn_r50", "deformable_detr_r50", "deformable_detr_twostage_refine_r50", "faster_rcnn_r50_caffe_c4",
     "faster_rcnn_r50_caffe_dc5", "mask2former_r50", "mask2former_r50_panoptic", "solov2_r50",
 )  # fmt: skip
 pytestmark = pytest.mark.data
