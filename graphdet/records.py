@@ -120,6 +120,18 @@ class Panoptic:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def name(self, label: int) -> str:
+        """The class name of a label, or the label's number where names are not known."""
+        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form: the size and the segments, with class, label and area in pixels; the map is not in it."""
+        segments = [
+            {"id": int(i), "class": self.name(int(label)), "label": int(label), "area": int((self.map == i).sum())}
+            for i, label in zip(self.ids, self.labels, strict=True)
+        ]
+        return {"size": list(self.map.shape), "segments": segments}
+
 
 @dataclass(frozen=True)
 class Preprocess:

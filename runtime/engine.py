@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from graphdet.errors import BadInput
-from graphdet.records import Array, Detections
+from graphdet.records import Array, Detections, Panoptic
 from graphdet.runtime.adapters import Segment, open_segment
 from graphdet.runtime.artefact import Artefact, read_artefact
 from graphdet.runtime.header import NativeStep
 from graphdet.runtime.kernels import kernels
-from graphdet.runtime.masks import GridMasks
-from graphdet.runtime.preprocess import Image, from_dlpack, is_image, pictures
+from graphdet.runtime.masks import GridMasks, whole_canvas
+from graphdet.runtime.panoptic import fuse
+from graphdet.runtime.preprocess import Image, from_dlpack, is_image, pictures, prepare
 
 Watch = Callable[[str, Array], None]
 Found = tuple[Array, Array, Array, tuple[int, int], tuple[Array, Array] | None]
@@ -133,6 +134,29 @@ class Engine:
         self._native.submit(pictures(items, order=order), given, future, self._detections)
         return future
 
+    def panoptic(self, images: Image | Iterable[Image], *, order: str = "bgr") -> list[Panoptic]:
+        """Give each pixel of one image, or of any number, to a segment or to none; arguments as of a call.
+
+        Raises:
+            BadImage, MissingFile: an image cannot be used.
+            BadInput: the detector is not panoptic.
+        """
+        if "segment_logits" not in self.header.plan.outputs:
+            raise BadInput(f"{self.header.detector} finds no panoptic segments", help="build a panoptic variant")
+        items = [images] if is_image(images) else list(images)
+        found: list[Panoptic] = []
+        for start in range(0, len(items), self._chunk):
+            part = items[start : start + self._chunk]
+            filled = part + part[-1:] * ((self.header.input.batch or len(part)) - len(part))
+            wanted = self.header.input.size
+            batch = prepare(filled, self.header.preprocess, size=wanted, order=order, first=start)
+            said = self.run(batch.pixels, batch.size, batch.geometry)
+            for i in range(len(part)):
+                span = whole_canvas(batch.geometry[i], batch.pixels.shape[2:], 1)[0]
+                queries = {k.removeprefix("segment_"): said[k][i] for k in said if k.startswith("segment_")}
+                found.append(fuse(queries, span, batch.shapes[i], classes=self.classes))
+        return found
+
     def close(self) -> None:
         """Cancel submitted work that waits, and return when what runs is done. Plain calls go on working."""
         self._native.close()
@@ -163,7 +187,8 @@ class Engine:
         Returns:
             boxes f32[N K 4] xyxy in original pixels, not clipped · scores f32[N K] · labels i64[N K] ·
             count i64[N]; rows past the count are padding · masks f32[N M P Q], where the detector predicts them, M at
-            least the largest count.
+            least the largest count · of a panoptic detector, segment_scores, segment_labels, segment_things and
+            segment_logits, what its queries say of segments.
 
         Raises:
             BadInput: an array has another shape or dtype, or a threshold is unknown or outside 0..1.

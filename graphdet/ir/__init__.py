@@ -1,7 +1,7 @@
 """The typed graph: types, ops, traces, the verifier, and the textual form."""
 
 from graphdet.ir.check import verify
-from graphdet.ir.detector import Detector, Found, Image, Variant, detector, row, trace
+from graphdet.ir.detector import Detector, Found, Image, Segments, Variant, detector, row, trace
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import OPS, Op, op
@@ -11,7 +11,7 @@ from graphdet.ir.types import Type, boxes, tensor
 from graphdet.ir.walk import diff
 
 __all__ = [
-    "OPS", "Detector", "Dim", "Found", "Graph", "Image", "Node", "Op", "Type", "Value", "Variant", "boxes", "by_phase",
-    "constant", "detector", "diff", "op", "parameter", "parse", "row", "scope", "setting", "share", "tap", "tensor",
-    "to_text", "trace", "tracing", "verify", "within",
+    "OPS", "Detector", "Dim", "Found", "Graph", "Image", "Node", "Op", "Segments", "Type", "Value", "Variant", "boxes",
+    "by_phase", "constant", "detector", "diff", "op", "parameter", "parse", "row", "scope", "setting", "share", "tap",
+    "tensor", "to_text", "trace", "tracing", "verify", "within",
 ]  # fmt: skip

@@ -100,17 +100,41 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Segments:
+    """What each of Q queries says of one segment, of which a panoptic map is fused at the size of the image.
+
+    scores: f32[N Q], 0..1, of its class · labels: i64[N Q] · things: i64[N Q], 1 where the class is of things, 0 of
+    stuff · logits: f32[N Q R C], its mask over the padded network input, positive inside.
+    """
+
+    scores: Value
+    labels: Value
+    things: Value
+    logits: Value
+
+    def values(self) -> dict[str, Value]:
+        """The outputs by name."""
+        return {f"segment_{f.name}": getattr(self, f.name) for f in fields(self)}
+
+
+@dataclass(frozen=True)
 class Detector:
     """What a detector function returns.
 
     A loss may be a list (one value a level); training minimises the sum of `losses`.
 
-    `late_losses` join when the recipe's last epochs switch them on (YOLOX's L1 term).
+    `late_losses` join when the recipe's last epochs switch them on (YOLOX's L1 term). `segments`: of a panoptic
+    detector, beside the detections of its things.
     """
 
     detections: Found
     losses: Losses
     late_losses: Losses = field(default_factory=dict)
+    segments: Segments | None = None
+
+    def outputs(self) -> dict[str, Value]:
+        """What inference gives, by name."""
+        return {**self.detections.values(), **(self.segments.values() if self.segments else {})}
 
 
 @dataclass(frozen=True)
@@ -215,13 +239,13 @@ def _check_row(function: Callable[..., Detector], name: str, r: Row) -> None:
 
 
 def trace(variant: Variant, phase: str = "infer") -> Graph:
-    """Trace a detector. `infer` gives the values of `Found`; `train` gives one output a loss term.
+    """Trace a detector. `infer` gives the detector's outputs; `train` gives one output a loss term.
 
     Raises PhaseLeak when train-only values reach the detections, BadDetector when the function returns something else.
     """
     with tracing(variant.name, phase) as opened:
         result = _declare(variant)
-        found = result.detections.values()
+        found = result.outputs()
         _check_leaks(opened, opened.graph(found))
         if phase == "infer":
             return live(opened.graph(found), keep_params=True)
@@ -295,4 +319,16 @@ def find_variant(variants: Mapping[str, Variant], name: str) -> Variant:
     return variants[name]
 
 
-__all__ = ["Detector", "Found", "Image", "Row", "TruthValues", "Variant", "current", "detector", "row", "trace"]
+__all__ = [
+    "Detector",
+    "Found",
+    "Image",
+    "Row",
+    "Segments",
+    "TruthValues",
+    "Variant",
+    "current",
+    "detector",
+    "row",
+    "trace",
+]

@@ -16,6 +16,7 @@ from graphdet.eval.parity import Objects, unmatched
 from graphdet.ir import Graph, trace
 from graphdet.ir.detector import Variant
 from graphdet.records import Array
+from graphdet.runtime.panoptic import fuse
 from tests.parity import kit
 
 torch = pytest.importorskip("torch")
@@ -198,6 +199,27 @@ def test_detections(case: tuple[str, Path]) -> None:
                 area, partners = record["mask_area"][k], near[same]
                 fits = (least[partners] <= area) & (area <= most[partners])
                 assert fits.any(), (i, box, area, least[partners], most[partners])
+
+
+def test_panoptic_segments(case: tuple[str, Path]) -> None:
+    """The recorded map of classes and instances, where the case is panoptic."""
+    facts, _, _, found = run(*case, "infer")
+    if "segment_logits" not in found:
+        assert not any("panoptic_ids" in record for record in facts["detections"])
+        return
+    names = len(zoo.get(CASES[case[0]]).row.classes)
+    for i, record in enumerate(facts["detections"]):
+        span = np.array([0, 0, *facts["input"][:1:-1]], np.float32)
+        queries = {k.removeprefix("segment_"): v[i] for k, v in found.items() if k.startswith("segment_")}
+        height, width = facts["valid"][i]
+        fused = fuse(queries, span, (height, width))
+        marks = np.full(len(fused) + 1, names)  # the reference marks void so, and instance k of a class by 1000 k
+        things = fused.labels < facts["num_classes"]
+        marks[1:] = fused.labels + 1000 * np.where(things, np.cumsum(things), 0)
+        drawn = marks[fused.map]
+        ids, areas = np.unique(drawn, return_counts=True)
+        assert (ids.tolist(), areas.tolist()) == (record["panoptic_ids"], record["panoptic_area"])
+        np.testing.assert_array_equal(kit.sample(drawn, 256), record["panoptic_sample"])
 
 
 def mask_areas(facts: dict[str, Any], found: dict[str, np.ndarray], i: int, side: int) -> np.ndarray:
