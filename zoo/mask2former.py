@@ -15,7 +15,7 @@ from graphdet.blocks.transformer import (
     sine_places,
     to_rows,
 )
-from graphdet.ir import Detector, Found, Image, Segments, Value, detector, row, scope, setting, share, tap, within
+from graphdet.ir import Detector, Found, Image, Value, detector, row, scope, setting, share, tap, within
 from graphdet.zoo.backbones.resnet import ResNet
 from graphdet.zoo.classes import COCO, COCO_PANOPTIC
 from graphdet.zoo.parts import queries
@@ -65,7 +65,7 @@ def mask2former(
     return Detector(
         detections=instances(image, *said[-1], num_classes, things),
         losses=queries.every_layer(lambda logits, maps: losses(image, logits, maps, num_classes), said),
-        segments=segments(*said[-1], num_classes, things) if things < num_classes else None,
+        segments=queries.segments(*said[-1], num_classes, things) if things < num_classes else None,
     )
 
 
@@ -119,13 +119,6 @@ def instances(image: Image, logits: Value, maps: Value, classes: int, things: in
     masks = ops.reshape(0.5 + 0.5 * flat / scale, shape=(n, order.dim(1), h, w))  # one half where the logit is 0
     labels = ops.gather_rows(ops.reshape(label, shape=(n, row.dim(1), 1)), order)[:, :, 0]
     return queries.detections(image, boxes, top, labels, ops.as_masks(masks, frame="net"))
-
-
-def segments(logits: Value, maps: Value, classes: int, things: int) -> Segments:
-    """What each query says of one segment; a query whose best class is no object has score 0."""
-    scores, labels = ops.softmax(logits), ops.best_index(logits)
-    score = ops.as_scores(ops.where(labels < classes, ops.best(scores), 0.0))
-    return Segments(score, labels, ops.cast(labels < things, to="i64"), maps)
 
 
 def losses(image: Image, logits: Value, maps: Value, classes: int) -> Mapping[str, Value]:

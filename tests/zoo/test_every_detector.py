@@ -32,6 +32,7 @@ def test_both_phases_trace_and_verify(name: str) -> None:
 def test_detections_are_typed(name: str) -> None:
     found = {k: v.type for k, v in trace(get(name), "infer").outputs.items()}
     assert list(found)[:4] == ["boxes", "scores", "labels", "count"]
+    segments = {k: found.pop(k) for k in list(found) if k.startswith("segment_")}
     assert set(found) - {"masks"} == set(list(found)[:4])
     assert found["boxes"].meaning == "boxes<xyxy,image>"
     assert found["scores"].meaning == "scores"
@@ -44,6 +45,11 @@ def test_detections_are_typed(name: str) -> None:
         assert found["masks"].meaning in ("masks<roi>", "masks<net>")
         assert found["masks"].dims[0] == batch
         assert found["masks"].rank == 4
+    if segments:
+        queries = segments["segment_scores"].dims
+        assert [segments[f"segment_{k}"].dims for k in ("labels", "things")] == [queries, queries]
+        assert segments["segment_logits"].dims[:2] == queries
+        assert list(segments) == [f"segment_{k}" for k in ("scores", "labels", "things", "logits")]
 
 
 @pytest.mark.parametrize("name", variants())

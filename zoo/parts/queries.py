@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphdet import ops
-from graphdet.ir import Found, Image, Value
+from graphdet.ir import Found, Image, Segments, Value
 from graphdet.zoo.parts.dense import chosen
 
 
@@ -96,3 +96,10 @@ def every_layer(
 def detections(image: Image, boxes: Value, scores: Value, labels: Value, masks: Value | None = None) -> Found:
     """Chosen rows, best first, as detections; a score of -1 marks rows that do not exist."""
     return replace(chosen(image, ops.clip_boxes(boxes, image.size), scores, labels), masks=masks)
+
+
+def segments(logits: Value, maps: Value, classes: int, things: int) -> Segments:
+    """What each query says of one segment; a query whose best class is no object has score 0."""
+    scores, labels = ops.softmax(logits), ops.best_index(logits)
+    score = ops.as_scores(ops.where(labels < classes, ops.best(scores), 0.0))
+    return Segments(score, labels, ops.cast(labels < things, to="i64"), maps)
