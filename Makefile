@@ -31,7 +31,7 @@ test: setup  ## Run the tests, without the slow ones
 	$(BIN)/python -m pytest
 
 test-slow: setup  ## Run the slow tests, with photos and weights where GRAPHDET_SHARED has them
-	$(BIN)/python -m pytest -m 'slow and not gpu and not trt'
+	$(BIN)/python -m pytest -m 'slow and not nightly and not gpu and not trt'
 
 check: setup  ## Lint, format check, types, generated pages
 	$(BIN)/ruff check .
@@ -80,7 +80,8 @@ soak: setup  ## Share one engine among 8 threads, in Python and in C++, each for
 	export PATH="$(abspath $(BIN)):$$PATH"; cmake --preset tests && cmake --build --preset tests --parallel 2 && \
 		ctest --preset tests && python benchmarks/soak.py --seconds $(SOAK_SECONDS) --program build/tests/soak
 
-nightly: sanitize soak fuzz  ## Everything that takes long: sanitizers, soak, fuzzing
+nightly: sanitize soak fuzz  ## Everything that takes long: sanitizers, soak, fuzzing, every detector on every target
+	$(BIN)/python -m pytest -m 'nightly and not gpu and not trt'
 
 clean:  ## Remove what builds made; the environment stays
 	rm -rf build dist demo *.egg-info runtime/_C*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -283,6 +283,7 @@ def norms(module: Any) -> dict[str, Any]:
     return {n: None if p.grad is None else float(p.grad.norm()) for n, p in module.named_parameters()}
 
 
+@pytest.mark.nightly
 def test_numpy_oracle(case: tuple[str, Path]) -> None:
     """The NumPy executor says what PyTorch says: the same detections, of near ties either one, and the same losses."""
     graph, ours, found = by_numpy(case, "infer")

@@ -13,11 +13,13 @@ from graphdet.zoo import get, variants
 from tests.compiler.tiny import takes
 
 torch = pytest.importorskip("torch")
+FIRST = {variant.function.__name__: name for name, variant in list(variants().items())[::-1]}.values()  # of each table
 UNSEEN = ("attention", "deform_attention", "deform_conv2d")  # kernels that PyTorch's counter does not know
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", variants())
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in FIRST else pytest.mark.nightly) for n in variants()]
+)
 def test_multiply_adds_equal_torch(name: str) -> None:
     """Products of convolutions and matrices of one small image, to 2 %."""
     from torch.utils.flop_counter import FlopCounterMode
