@@ -77,13 +77,13 @@ class Case:
 
 
 def _symbol(pattern: str, dim: Dim, names: Mapping[str, Dim]) -> Dim:
-    """A symbol per size, so that equal sizes stay equal; a size of 1 in a span is kept, for it broadcasts.
+    """A symbol per size, so that equal sizes stay equal; a size of 1 in a span, or of rows, is kept: it broadcasts.
 
     A size that the signature computes follows from the symbols.
     """
     if any(c in pattern for c in "+-*/(") and not pattern.startswith("*"):
         return parse_dim(pattern, names.__getitem__)
-    free = pattern in FREE_DIMS or (pattern.startswith("*") and dim != 1)
+    free = pattern in FREE_DIMS or (pattern.startswith(("*", "R")) and dim != 1)
     return Dim.symbol(f"D{dim}") if free else dim
 
 
