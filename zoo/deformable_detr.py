@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from graphdet import ops
-from graphdet.blocks.deformable import attend_to_points, encode_points
+from graphdet.blocks.deform_attention import attend_to_points, encode_points
 from graphdet.blocks.transformer import attend, dense, embedding, feed_forward, layer_norm, post_norm, width_of
 from graphdet.ir import Detector, Image, Value, by_phase, detector, row, scope, setting, share, tap, within
 from graphdet.ir.trace import parameter

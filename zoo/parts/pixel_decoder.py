@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphdet import ops
 from graphdet.blocks.conv import conv, group_unit
-from graphdet.blocks.deformable import encode_points
+from graphdet.blocks.deform_attention import encode_points
 from graphdet.blocks.transformer import embedding
 from graphdet.ir import Value
 from graphdet.zoo.parts.cells import cells
