@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from graphdet.compiler.backends.torch import to_module
+from graphdet.compiler.build import other_inputs
 from graphdet.compiler.cost import cost
 from graphdet.ir import trace
 from graphdet.ir.initial import initial_values
+from graphdet.ir.types import numpy_dtype
 from graphdet.zoo import get, variants
 from tests.compiler.tiny import takes
 
@@ -34,6 +36,10 @@ def test_multiply_adds_equal_torch(name: str) -> None:
         "geometry": [[1, 1, 0, 0]],
     }
     inputs = {k: torch.from_numpy(np.asarray(v, np.float32)) for k, v in arrays.items() if k in graph.inputs}
+    for value in other_inputs(graph):  # given boxes: none, in as many rows as there may be
+        shape = tuple(d.evaluate({"N": 1}) for d in value.shape)
+        empty = torch.from_numpy(np.zeros(shape, numpy_dtype(value.type.dtype)))
+        inputs[value.node.attributes["name"].replace(".", "_")] = empty
     module = to_module(graph, initial_values(graph)).eval()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
