@@ -2,9 +2,9 @@
 
 Runs of one detector at batch 1: the whole call (image in, detections out), the engine on prepared pixels (network,
 selection, suppression), its dense segment alone, and the same detector as a PyTorch module in evaluation mode on the
-same pixels. Rounds are interleaved, so that a busy machine disturbs all of them alike. What the network does not need
-is also given in processor time, which other programs disturb least. `--program` names the C++ example `bench`, which
-makes the whole call on the same file.
+same pixels. Rounds are interleaved, so that a busy machine disturbs all of them alike, with a pause before each run.
+What the network does not need is also given in processor time, which other programs disturb least. `--program` names
+the C++ example `bench`, which makes the whole call on the same file.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def compare(name: str, target: str, rounds: int, threads: int | None, program: P
         work: dict[str, list[float]] = {key: [] for key in runs}
         for i in range(rounds + 3):
             for key, run in runs.items():
+                time.sleep(0.02)  # idle threads of the contestant before spin for a while, at the cost of the next one
                 start, used = time.perf_counter(), time.process_time()
                 run()
                 if i >= 3:

@@ -3,7 +3,8 @@
 A step is forward, backward and an SGD update on two images of 512x512 with eight objects each; both sides keep the
 first stage and all batch norms of the backbone fixed, and their kernels with channels innermost. `data` adds what is
 done to 8-bit images before: theirs as its reference scripts and its own transform do it, ours by `batch_inputs`.
-Rounds are interleaved.
+Rounds are interleaved. `in convolutions` is the share of one more step that PyTorch's profiler finds in oneDNN's
+convolutions and their gradients, which both sides call alike: what is left is all that a framework can win.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def main(torchvision: Path, names: tuple[str, ...], rounds: int, threads: int, a
     }
     rows = [
         {"detector": name, "data": kind, **{k: f"{row[k]['median']:.2f} s" for k in ("ours", "theirs")},
-         "ours / theirs": f"{row['ratio']:.2f}"}
+         "ours / theirs": f"{row['ratio']:.2f}",
+         "in convolutions": ", ".join(f"{share:.0%}" for share in row["in_convolutions"].values())}
         for name, kinds in found.items()
         for kind, row in kinds.items()
     ]  # fmt: skip
@@ -70,8 +72,20 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
     for kind in ("excluded", "included"):
         mine, its = times[kind, "ours"], times[kind, "theirs"]
         ratio = float(np.median(np.asarray(mine) / np.asarray(its)))
-        result[kind] = {"ours": spread(mine), "theirs": spread(its), "ratio": ratio}
+        shares = {who: in_convolutions(steps[kind]) for who, steps in contestants.items()}
+        result[kind] = {"ours": spread(mine), "theirs": spread(its), "ratio": ratio, "in_convolutions": shares}
     return result
+
+
+def in_convolutions(step: Step) -> float:
+    """The share of a step's time that convolutions and their gradients take."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        step()
+    rows = seen.key_averages()
+    kernels = sum(row.self_cpu_time_total for row in rows if "convolution" in row.key)
+    return float(kernels / sum(row.self_cpu_time_total for row in rows))
 
 
 def scenes() -> list[Any]:

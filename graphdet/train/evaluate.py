@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from graphdet.compiler.backends.torch import fast_layout, load_weights, to_module
+from graphdet.compiler.backends.torch import faster, load_weights, to_module
 from graphdet.data.dataset import Dataset
 from graphdet.eval import CocoEvaluator, CocoResult
 from graphdet.ir import Variant, trace
@@ -24,7 +24,7 @@ class TorchEngine:
     def __init__(self, variant: Variant, device: torch.device | None = None) -> None:
         self.variant, self.device = variant, device or torch.device("cpu")
         self.graph = trace(variant, "infer")
-        self.module = fast_layout(to_module(self.graph).eval(), self.device)
+        self.module = faster(to_module(self.graph).eval(), self.device)
 
     def load(self, weights: Mapping[str, Array]) -> None:
         """Use these weights from now on. Raises BadWeights where they do not fit."""

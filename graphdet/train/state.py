@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphdet.compiler.backends.torch import fast_layout, load_weights, to_module
+from graphdet.compiler.backends.torch import faster, load_weights, to_module
 from graphdet.compiler.backends.torch.blame import first_bad
 from graphdet.compiler.backends.torch.norms import freeze_norms, synchronise_norms
 from graphdet.errors import BadRecipe, Diverged
@@ -66,7 +66,7 @@ class Training:
         freeze(module, recipe.freeze)
         if self.group.world > 1 and recipe.sync_norms:
             synchronise_norms(module)
-        self.module = fast_layout(module, self.group.device)
+        self.module = faster(module, self.group.device)
         self.parallel: Any = self.module
         if self.group.world > 1:
             self.parallel = torch.nn.parallel.DistributedDataParallel(self.module, broadcast_buffers=False)

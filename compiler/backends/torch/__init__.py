@@ -6,14 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphdet.compiler.backends.torch.module import fast_layout as fast_layout
     from graphdet.compiler.backends.torch.module import load_weights as load_weights
     from graphdet.compiler.backends.torch.module import to_module as to_module
+    from graphdet.compiler.backends.torch.speed import faster as faster
 
-__all__ = ["fast_layout", "load_weights", "to_module"]
+_HOMES = {"load_weights": "module", "to_module": "module", "faster": "speed"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # the target's row beside this file is read without torch
-        return getattr(import_module("graphdet.compiler.backends.torch.module"), name)
+    if name in _HOMES:  # the target's row beside this file is read without torch
+        return getattr(import_module(f"graphdet.compiler.backends.torch.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

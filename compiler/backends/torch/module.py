@@ -95,7 +95,7 @@ class _Lowering:
                 operands = tuple(None if v is None else self.values[v] for v in node.inputs)
                 attributes = {k: self._attribute(v) for k, v in node.attributes.items()}
                 result = self.program.call_function(callable_of(node.op.name), operands, attributes)
-                result.meta["place"] = node.place
+                result.meta.update(place=node.place, shape=node.outputs[0].shape)
                 self._results(node, result)
 
     def _results(self, node: Node, result: fx.Node) -> None:
@@ -160,13 +160,6 @@ def callable_of(name: str) -> Callable[..., Any]:
     apply.__name__ = apply.__qualname__ = name
     apply.__module__ = "graphdet.ops"
     return apply
-
-
-def fast_layout(module: fx.GraphModule, device: Any = "cpu") -> fx.GraphModule:
-    """The module on a device, its kernels with channels innermost, as convolutions are fastest."""
-    place: Any = module.to
-    moved: fx.GraphModule = place(device, memory_format=torch.channels_last)
-    return moved
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Array]) -> None:
