@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphdet._version import __version__
+from graphdet.compiler.augment import PLAIN, View, augment
 from graphdet.compiler.backends.target import Target, find_target
 from graphdet.compiler.certify import Subject, certify
 from graphdet.compiler.driver import Explanation, bound_sizes, optimise
@@ -42,14 +43,15 @@ def compile(
     *,
     size: Size = None,
     batch: Batch = 1,
+    views: Sequence[View] = (PLAIN,),
     certified: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Artefact:
     """Compile a detector with its weights to an artefact that `runtime.write_artefact` writes and `Engine` runs.
 
     size: (height, width) of the network input, `dynamic`, or None for the variant's own test size · batch: a number or
-    `dynamic` · certified: run the engine beside the reference and fail on a difference · progress: told what is being
-    done.
+    `dynamic` · views: what the engine sees of each image (test-time augmentation), see `augment` · certified: run the
+    engine beside the reference and fail on a difference · progress: told what is being done.
 
     Raises BadWeights for weights that do not fit, NotLowerable for ops that the target and the runtime lack,
     ParityFailure and BatchLeak when the engine is wrong, BackendMissing when a package is not installed, BadInput for
@@ -59,6 +61,8 @@ def compile(
     report("trace")
     row, graph = find_target(target), trace(variant)
     _check_inputs(graph)
+    if tuple(views) != (PLAIN,):
+        graph = augment(graph, views)
     params = _typed(graph, match_names(_shapes(graph), weights))
     _check_finite(params)
     fixed = static_size(variant, size)
@@ -72,7 +76,7 @@ def compile(
     parts = partition(clean, row)
     nominal = {"N": 1, **dict(zip("HW", fixed or canvas(variant), strict=True)), **sizes}
     header = _header(variant, row, parts, Input(None if batch == "dynamic" else batch, fixed), nominal)
-    header = replace(header, provenance=_provenance(graph, params))
+    header = replace(header, provenance=_provenance(graph, params) | {"views": [str(v) for v in views]})
     report("build")
     artefact = Artefact(header, _blobs(parts, row))
     if not certified:

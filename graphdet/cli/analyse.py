@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graphdet.cli._output import emit, json_option, make_folder, note, table
+from graphdet.cli._output import emit, json_option, make_folder, note, progress, table
 
 if TYPE_CHECKING:
     from graphdet.data import Dataset, Sample
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 @click.option("--points", type=click.Choice(["all", "eleven"]), default="all", show_default=True, help="VOC's rule.")
 @click.option("--score", type=click.FloatRange(0, 1), default=0.3, show_default=True, help="Shown, and in confusions.")
 @click.option("--top", type=click.IntRange(0), default=12, show_default=True, help="Best and worst images shown.")
+@click.option("--metric", type=click.Choice(["bbox", "segm"]), default="bbox", show_default=True, help="Of the errors.")
 @json_option
 def command(
-    results: Path, data: str, output: Path, overlap: float, points: Any, score: float, top: int, as_json: bool
-) -> None:
+    results: Path, data: str, output: Path, overlap: float, points: Any, score: float, top: int, metric: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Write a report on RESULTS, a COCO results file: index.html with pictures, and report.json.
+
+    The analysis of errors gives areas under curves of precision that forgive more and more: C75 and C50, IoU of .75 and
+    .5; Loc, IoU of .1; Sim, confusions within a super-category; Oth, with any class; BG, false detections; FN, misses.
 
     \b
     Example:
@@ -38,8 +43,10 @@ def command(
     import json
 
     from graphdet.data import parse_data
-    from graphdet.draw.curves import plot_lines, plot_matrix
-    from graphdet.eval import confusion_matrix, evaluate_voc
+    from graphdet.draw.curves import plot_areas, plot_lines, plot_matrix
+    from graphdet.eval import break_down, confusion_matrix, evaluate_voc
+    from graphdet.eval.breakdown import RULES, SIZES
+    from graphdet.eval.coco import truth_of
     from graphdet.eval.results import image_scores, read_pairs
 
     dataset, folder = parse_data(data), make_folder(output)
@@ -47,13 +54,19 @@ def command(
     plain = [(sample.truth, found) for sample, found in pairs]
     figures = evaluate_voc(plain, dataset.classes, overlap=overlap, points=points)
     matrix = confusion_matrix(plain, len(dataset.classes), score=score, overlap=overlap)
+    with progress("error analysis", len(dataset.classes), shown=not as_json) as step:
+        errors = break_down(truth_of(dataset, [sample for sample, _ in pairs]), results, metric, step=step)
     report = {**figures.as_dict(), "confusion": matrix.tolist(), "classes": list(dataset.classes)}
+    report["errors"] = errors.as_dict()
     (folder / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     plot_matrix(folder / "confusion.png", matrix, [*dataset.classes, "background"])
     lines = {
         f"{n} {c.ap:.3f}": (c.recall.tolist(), c.precision.tolist()) for n, c in figures.curves.items() if c.ap >= 0
     }
     plot_lines(folder / "precision_recall.png", {"precision": lines}, x="recall")
+    recalls = [i / 100 for i in range(101)]
+    areas = {f"{n} {errors.figures()[n]:.3f}": (recalls, c.tolist()) for n, c in errors.curves().items()}
+    plot_areas(folder / "errors.png", areas, x="recall", y="precision")
     ranked = sorted((s, i) for i, s in enumerate(image_scores(pairs, dataset.classes, overlap)) if s >= 0)
     shown = {"worst": ranked[:top], "best": ranked[::-1][:top]}
     _write_page(folder, dataset, pairs, shown, score)
@@ -71,6 +84,9 @@ def command(
         for name, c in report["per_class"].items()
     ]
     table(("class", ">objects", ">detections", ">recall", ">AP"), rows)
+    rules = {size: errors.figures(size) for size in SIZES} | errors.per_class()
+    shown_rules = [(name, *(None if v < 0 else f"{100 * v:.1f}" for v in f.values())) for name, f in rules.items()]
+    table(("area under the curve", *(f">{rule}" for rule in RULES)), shown_rules)
     click.echo(f"mAP at {overlap:g}: {100 * figures.mean:.1f}")
     note(f"report written to {folder / 'index.html'}")
 
@@ -84,7 +100,7 @@ def _write_page(
 
     from graphdet.draw.boxes import draw_detections, draw_truth
 
-    parts = ['<img src="precision_recall.png"><img src="confusion.png">']
+    parts = ['<img src="precision_recall.png"><img src="errors.png"><img src="confusion.png">']
     for title, ranked in shown.items():
         parts.append(f"<h2>{title} images: annotated left, found right</h2>")
         for value, index in ranked:

@@ -30,6 +30,22 @@ def plot_lines(file: Path, panels: Mapping[str, Points], *, x: str, title: str =
     figure.savefig(file, dpi=120)
 
 
+def plot_areas(file: Path, lines: Points, *, x: str, y: str) -> None:
+    """Write a picture of curves that lie above one another, the area between each and the one below it filled.
+
+    Raises BackendMissing where matplotlib is not installed.
+    """
+    figure, (axis,) = _figure(1)
+    below: Sequence[float] | float = 0.0
+    for i, (label, (xs, ys)) in enumerate(lines.items()):
+        axis.fill_between(xs, below, ys, label=label, color=f"C{i}", alpha=0.7, linewidth=0)
+        axis.plot(xs, ys, color="black", linewidth=0.6)
+        below = ys
+    axis.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1))
+    axis.legend(fontsize=8, loc="lower left")
+    figure.savefig(file, dpi=120)
+
+
 def plot_matrix(file: Path, matrix: Array, names: Sequence[str]) -> None:
     """Write a matrix of counts as a picture: colours are shares of the row, numbers the counts.
 

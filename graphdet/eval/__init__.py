@@ -1,5 +1,6 @@
 """How good detections are, by the measures of the literature."""
 
+from graphdet.eval.breakdown import Breakdown, break_down
 from graphdet.eval.coco import CocoEvaluator, evaluate_results
 from graphdet.eval.confusion import confusion_matrix
 from graphdet.eval.panoptic import PanopticEvaluator, PanopticResult, evaluate_panoptic
@@ -8,6 +9,7 @@ from graphdet.eval.score import CocoResult
 from graphdet.eval.voc import VocResult, average_precision, evaluate_voc
 
 __all__ = [
+    "Breakdown",
     "CocoEvaluator",
     "CocoResult",
     "Engine",
@@ -15,6 +17,7 @@ __all__ = [
     "PanopticResult",
     "VocResult",
     "average_precision",
+    "break_down",
     "confusion_matrix",
     "evaluate",
     "evaluate_panoptic",

@@ -207,6 +207,12 @@ def annotations_of(samples: Iterable[Sample], classes: tuple[str, ...]) -> Json:
     }
 
 
+def truth_of(dataset: Dataset, samples: Iterable[Sample]) -> Json:
+    """The instances object of a dataset: that of its annotation file where it has one, else of its samples."""
+    known = getattr(dataset, "annotations", None)
+    return dict(known) if known is not None else annotations_of(samples, dataset.classes)
+
+
 _RESULT_HELP = "bbox is [x, y, width, height] in pixels; segmentation is run-length coded: {size: [h, w], counts: ...}"
 
 

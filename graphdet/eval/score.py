@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from types import ModuleType
 from typing import Any
@@ -96,7 +96,7 @@ def score(truth: Json, rows: list[Json], iou_type: str, image_ids: list[int], ba
     names = [str(c["name"]) for c in truth["categories"]]
     if not image_ids or not names:  # nothing to average, and the libraries fail on it
         return CocoResult.of([-1.0] * 12, dict.fromkeys(names, -1.0), len(image_ids), len(rows))
-    evaluation = _evaluated(truth, rows, iou_type, image_ids, backend)
+    evaluation = evaluated(truth, rows, iou_type, image_ids, backend)
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # [IoU, recall, class], all areas, 100 each
     per_class = {}
     rank = {c: index for index, c in enumerate(sorted(c["id"] for c in truth["categories"]))}  # the libraries' order
@@ -115,14 +115,16 @@ def recalls(truth: Json, rows: list[Json], image_ids: list[int], backend: str) -
     names = [f"AR{count}" for count in PROPOSALS] + ["ARs", "ARm", "ARl"]
     if not image_ids or not truth["categories"]:
         return dict.fromkeys(names, -1.0)
-    recall = np.asarray(_evaluated(truth, rows, "bbox", image_ids, backend, classless=True).eval["recall"])
+    recall = np.asarray(evaluated(truth, rows, "bbox", image_ids, backend, classless=True).eval["recall"])
     kept = [recall[:, 0, 0, i] for i in range(len(PROPOSALS))] + [recall[:, 0, area, -1] for area in (1, 2, 3)]
     return {n: float(r[r > -1].mean()) if (r > -1).any() else -1.0 for n, r in zip(names, kept, strict=True)}
 
 
-def _evaluated(
-    truth: Json, rows: list[Json], iou_type: str, image_ids: list[int], backend: str, *, classless: bool = False
-) -> Any:
+def evaluated(
+    truth: Json, rows: list[Json], iou_type: str, image_ids: list[int], backend: str, *, classless: bool = False,
+    overlaps: Sequence[float] = (),
+) -> Any:  # fmt: skip
+    """The library's finished evaluation: of boxes whatever their class, or at other IoUs than the twelve figures'."""
     package = "faster_coco_eval.core" if backend == "faster" else "pycocotools"
     library = importlib.import_module(f"{package}.coco")
     masks = importlib.import_module(f"{package}.mask")
@@ -133,11 +135,13 @@ def _evaluated(
         evaluation = _evaluation(backend)(expected, found, iou_type)
         evaluation.params.imgIds = image_ids
         evaluation.params.catIds = [c["id"] for c in truth["categories"]]
+        if overlaps:
+            evaluation.params.iouThrs = np.asarray(overlaps)
         if classless:
             evaluation.params.useCats, evaluation.params.maxDets = 0, list(PROPOSALS)
         evaluation.evaluate()
         evaluation.accumulate()
-        if not classless:
+        if not classless and not overlaps:
             evaluation.summarize()
     return evaluation
 

@@ -115,8 +115,8 @@ class Dim:
             total += factor
         return total
 
-    def substitute(self, sizes: Mapping[str, int]) -> Dim:
-        """The dim with some symbols replaced by numbers."""
+    def substitute(self, sizes: Mapping[str, DimLike]) -> Dim:
+        """The dim with some symbols replaced by numbers, or by other dims."""
         total = Dim.of(0)
         for monomial, factor in self.terms:
             product = Dim.of(factor)
@@ -258,11 +258,11 @@ def _exact(dividend: Dim, divisor: Dim) -> Dim:
     return _collect(out)
 
 
-def _substitute(atom: Atom, sizes: Mapping[str, int]) -> Dim:
+def _substitute(atom: Atom, sizes: Mapping[str, DimLike]) -> Dim:
     if isinstance(atom, Symbol):
         if atom.name not in sizes:
             return Dim((((atom,), 1),))
-        return Dim.of(sizes[atom.name] // atom.multiple)
+        return Dim.of(sizes[atom.name]) // atom.multiple
     arguments = [a.substitute(sizes) for a in atom.arguments]
     return arguments[0] // arguments[1] if atom.function == "floor" else minimum(arguments[0], arguments[1])
 

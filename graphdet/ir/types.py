@@ -61,8 +61,8 @@ class Type:
         """The same meaning with other dims."""
         return replace(self, dims=tuple(Dim.of(d) for d in dims))
 
-    def substitute(self, sizes: Mapping[str, int]) -> Type:
-        """The type with some symbols replaced by numbers."""
+    def substitute(self, sizes: Mapping[str, DimLike]) -> Type:
+        """The type with some symbols replaced by numbers, or by other dims."""
         return replace(self, dims=tuple(d.substitute(sizes) for d in self.dims))
 
     def __str__(self) -> str:

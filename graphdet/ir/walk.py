@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from graphdet.ir.dims import Dim
+from graphdet.ir.dims import Dim, DimLike
 from graphdet.ir.graph import Graph, Node, Value, attribute_text, node_hashes
 from graphdet.ir.types import Type
 
@@ -126,23 +126,28 @@ def _rewired(before: Graph, after: Graph) -> list[str]:
 def substitute(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph at concrete sizes: symbols in types, and in attributes that hold dims, are replaced by numbers."""
 
+    def visit(node: Node, builder: Builder) -> None:
+        made = resized(node, tuple(v and builder.get(v) for v in node.inputs), sizes)
+        builder.nodes.append(made)
+        builder.now.update(zip(node.outputs, made.outputs, strict=True))
+
+    return rebuild(graph, visit)
+
+
+def resized(node: Node, inputs: tuple[Value | None, ...], sizes: Mapping[str, DimLike]) -> Node:
+    """A copy of a node on other operands, with symbols in its types and attributes replaced by numbers or dims."""
+
     def bound(attribute: object) -> object:
         if isinstance(attribute, Dim):
             fixed = attribute.substitute(sizes)
             return fixed if fixed.constant is None else fixed.constant
         return tuple(bound(a) for a in attribute) if isinstance(attribute, tuple) else attribute
 
-    def visit(node: Node, builder: Builder) -> None:
-        types = tuple(v.type.substitute(sizes) for v in node.outputs)
-        attributes = {k: bound(v) for k, v in node.attributes.items()}
-        if node.name == "input":
-            attributes["type"] = str(types[0])
-        inputs = tuple(v and builder.get(v) for v in node.inputs)
-        made = Node.make(node.op, inputs, attributes, types, node.places, node.scope)
-        builder.nodes.append(made)
-        builder.now.update(zip(node.outputs, made.outputs, strict=True))
-
-    return rebuild(graph, visit)
+    types = tuple(v.type.substitute(sizes) for v in node.outputs)
+    attributes = {k: bound(v) for k, v in node.attributes.items()}
+    if node.name == "input":
+        attributes["type"] = str(types[0])
+    return Node.make(node.op, inputs, attributes, types, node.places, node.scope)
 
 
 def dims_of(node: Node) -> list[Dim]:

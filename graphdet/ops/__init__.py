@@ -49,6 +49,7 @@ from graphdet.ops.math import (
     sub,
     where,
 )
+from graphdet.ops.mirror import mirror, mirror_boxes
 from graphdet.ops.normalise import group_norm
 from graphdet.ops.overlap import aspect_gap, distance_iou, largest_overlap, pairwise_iou
 from graphdet.ops.padding import cells_inside, map_size
@@ -72,10 +73,10 @@ __all__ = [
     "index", "iou", "largest_overlap", "layer_norm", "leaky_relu", "less", "linear", "log", "logical_and",
     "logical_not", "logical_or", "map_size", "mask_bounds", "masked_conv2d", "match_atss", "match_grid",
     "match_instances", "match_iou", "match_one_to_one", "match_points", "match_simota", "matmul", "matrix_decay",
-    "matrix_nms", "max_pool", "maximum", "mean_over_processes", "minimum", "mul", "nms", "one_hot", "pairwise_iou",
-    "paste_masks", "peak_focal_loss", "pick_rows", "point_grid", "point_losses", "random_points", "read_points", "relu",
-    "relu6", "reshape", "resize", "roi_align", "roi_align_levels", "roi_pool", "running_total", "sample_hardest",
-    "sample_mask", "sample_spread", "select_top", "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1",
-    "soft_cross_entropy", "soft_nms", "softmax", "sqrt", "square", "stop_gradient", "sub", "to_image", "to_net",
-    "total", "transpose", "upsample", "where",
+    "matrix_nms", "max_pool", "maximum", "mean_over_processes", "minimum", "mirror", "mirror_boxes", "mul", "nms",
+    "one_hot", "pairwise_iou", "paste_masks", "peak_focal_loss", "pick_rows", "point_grid", "point_losses",
+    "random_points", "read_points", "relu", "relu6", "reshape", "resize", "roi_align", "roi_align_levels", "roi_pool",
+    "running_total", "sample_hardest", "sample_mask", "sample_spread", "select_top", "select_top_logits", "sigmoid",
+    "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax", "sqrt", "square",
+    "stop_gradient", "sub", "to_image", "to_net", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

@@ -45,8 +45,10 @@ def test_report(tmp_path: Path) -> None:
     assert sum(confusion[i][(i + 1) % 5] for i in range(5)) >= first
     assert sum(map(sum, confusion)) == objects + first, "a wrong class counts as missed, too"
     assert 0 < report["mAP"] < 1
+    errors = report["errors"]
+    assert 0 < errors["all"]["C50"] < errors["all"]["Oth"] < errors["all"]["FN"] == 1
     names = {f.name for f in out.iterdir()}
-    assert {"index.html", "confusion.png", "precision_recall.png", "worst_000000.jpg"} <= names
+    assert {"index.html", "confusion.png", "precision_recall.png", "errors.png", "worst_000000.jpg"} <= names
     assert "worst_000000.jpg" in (out / "index.html").read_text()
 
 

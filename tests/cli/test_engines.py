@@ -17,6 +17,7 @@ from graphdet.importers import read_weights, write_safetensors
 from graphdet.ir import trace
 from graphdet.ir.initial import initial_values
 from graphdet.runtime import load, write_artefact
+from graphdet.runtime.artefact import read_artefact
 from graphdet.runtime.header import Input
 from tests.cli.conftest import Run, document
 from tests.runtime import tiny
@@ -70,6 +71,16 @@ def test_compile_tells_what_it_made(run: Run, weights: Path, tmp_path: Path) -> 
     assert "64x96, batch 1" in done.stdout
     assert "certificate" in done.stdout
     assert "certify" in done.stderr
+
+
+def test_compile_takes_views(run: Run, weights: Path, tmp_path: Path) -> None:
+    words = ("compile", "yolox_scenes", "--weights", weights, "--target", "onnxruntime", "--size", "64")
+    done = run(*words, "--tta", "flip", "-o", tmp_path / "x.gdet", "--json")
+    assert done.exit_code == 0
+    assert read_artefact(tmp_path / "x.gdet").header.provenance["views"] == ["1", "1 flip"]
+    refused = run(*words, "--tta", "flop", "-o", tmp_path / "y.gdet")
+    assert refused.exit_code == 2
+    assert "'flop' is no view" in refused.stderr
 
 
 def test_run_writes_pictures_and_records(run: Run, tiny_engine: Path, photos: Path, tmp_path: Path) -> None:
