@@ -11,6 +11,7 @@ from graphdet.cli._output import emit, json_option, make_folder, note, progress,
 
 if TYPE_CHECKING:
     from graphdet.data import Dataset, Sample
+    from graphdet.eval import Breakdown
     from graphdet.records import Detections
 
     Pairs = list[tuple[Sample, Detections]]
@@ -45,7 +46,6 @@ def command(
     from graphdet.data import parse_data
     from graphdet.draw.curves import plot_areas, plot_lines, plot_matrix
     from graphdet.eval import break_down, confusion_matrix, evaluate_voc
-    from graphdet.eval.breakdown import RULES, SIZES
     from graphdet.eval.coco import truth_of
     from graphdet.eval.results import image_scores, read_pairs
 
@@ -84,11 +84,18 @@ def command(
         for name, c in report["per_class"].items()
     ]
     table(("class", ">objects", ">detections", ">recall", ">AP"), rows)
-    rules = {size: errors.figures(size) for size in SIZES} | errors.per_class()
-    shown_rules = [(name, *(None if v < 0 else f"{100 * v:.1f}" for v in f.values())) for name, f in rules.items()]
-    table(("area under the curve", *(f">{rule}" for rule in RULES)), shown_rules)
+    _show_errors(errors)
     click.echo(f"mAP at {overlap:g}: {100 * figures.mean:.1f}")
     note(f"report written to {folder / 'index.html'}")
+
+
+def _show_errors(errors: Breakdown) -> None:
+    """Areas under the curves of each rule, by size and by class."""
+    from graphdet.eval.breakdown import RULES, SIZES
+
+    rules = {size: errors.figures(size) for size in SIZES} | errors.per_class()
+    rows = [(name, *(None if v < 0 else f"{100 * v:.1f}" for v in f.values())) for name, f in rules.items()]
+    table(("area under the curve", *(f">{rule}" for rule in RULES)), rows)
 
 
 def _write_page(
