@@ -69,11 +69,10 @@ def compile(
     sizes = bound_sizes(fixed, None if batch == "dynamic" else batch)
     explanation = optimise(with_origins(graph), params, sizes, report=report)
     report("partition")
-    origins = _origins(graph, explanation.graph)
-    clean = replace(
-        explanation.graph, taps={k: v for k, v in explanation.graph.taps.items() if not k.startswith(ORIGIN)}
-    )
-    parts = partition(clean, row)
+    parts = partition(explanation.graph, row)
+    origins = _origins(graph, parts.graph)
+    taps = {k: v for k, v in parts.graph.taps.items() if not k.startswith(ORIGIN)}
+    parts = replace(parts, graph=replace(parts.graph, taps=taps))
     nominal = {"N": 1, **dict(zip("HW", fixed or canvas(variant), strict=True)), **sizes}
     header = _header(variant, row, parts, Input(None if batch == "dynamic" else batch, fixed), nominal)
     header = replace(header, provenance=_provenance(graph, params) | {"views": [str(v) for v in views]})
@@ -82,8 +81,7 @@ def compile(
     if not certified:
         return artefact
     report("certify")
-    crossing = {name for step in parts.steps for name in step.outputs}
-    named = {parts.names[v]: o for v, o in origins.items() if parts.names.get(v) in crossing}
+    named = {o: parts.names[v] for o, v in origins.items() if v in parts.names}
     subject = Subject(variant, graph, params, parts, row, named, nominal)
     return replace(artefact, header=replace(header, certificate=certify(subject, Engine(artefact))))
 
@@ -125,9 +123,9 @@ def with_origins(graph: Graph) -> Graph:
 
 
 def _origins(graph: Graph, optimised: Graph) -> dict[Value, Value]:
-    """For values of the optimised graph the reference values that they equal."""
+    """For values of the reference graph the values of the optimised one that equal them."""
     values = [v for n in graph.nodes for v in n.outputs]
-    return {now: values[int(name[1:])] for name, now in optimised.taps.items() if name.startswith(ORIGIN)}
+    return {values[int(name[1:])]: now for name, now in optimised.taps.items() if name.startswith(ORIGIN)}
 
 
 def _typed(graph: Graph, params: Mapping[str, Array]) -> dict[str, Array]:
@@ -176,7 +174,10 @@ def _blobs(parts: Partition, target: Target) -> dict[str, bytes]:
         "constants": pack_arrays(dict(parts.constants)),
     }
     try:
-        return {**blobs, **{f"segment:{name}": target.build(graph, {}) for name, graph in parts.segments.items()}}
+        return {
+            **blobs,
+            **{f"segment:{name}": target.build(replace(graph, taps={}), {}) for name, graph in parts.segments.items()},
+        }
     except ModuleNotFoundError as error:
         raise BackendMissing(f"target {target.name} needs the package {error.name!r}", help=target.install) from error
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from graphdet.compiler.backends.target import Target
 from graphdet.compiler.known_bad import faults
 from graphdet.compiler.passes.legalize import LEAVES, expand, refuse_missing
 from graphdet.errors import InternalError
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import NATIVE, OPS, Op
-from graphdet.ir.types import Type
+from graphdet.ir.types import Type, numpy_dtype
 from graphdet.ir.walk import Builder, dims_of
 from graphdet.records import Array
 from graphdet.runtime.header import NativeStep, SegmentStep, Step
@@ -25,7 +27,11 @@ from graphdet.runtime.header import NativeStep, SegmentStep, Step
 
 @dataclass(frozen=True)
 class Partition:
-    """segments: graphs by name, inputs and outputs named as in the plan · constants: arrays that native steps read."""
+    """segments: graphs by name; inputs, outputs and taps, on all values, named as in the plan.
+
+    constants: arrays that native steps read; also outputs that are constants, but for a target whose one segment holds
+    all outputs.
+    """
 
     graph: Graph
     segments: Mapping[str, Graph]
@@ -49,18 +55,22 @@ def partition(graph: Graph, target: Target) -> Partition:
     names = _names(graph)
     segments: dict[str, Graph] = {}
     steps: list[Step] = []
+    fixed = [v for v in graph.outputs.values() if v.node.name == "const"]
+    deepest = max((d for n, d in depth.items() if n.name not in LEAVES and n not in native), default=0)
     for level in range(max(depth.values(), default=0) + 1):
         dense = [n for n in graph.nodes if n.name not in LEAVES and n not in native and depth[n] == level]
         if dense:
             name = f"dense{len(segments)}"
-            segments[name] = _segment(graph, dense, names, f"{graph.name}.{name}")
+            whole = target.selection and level == deepest
+            segments[name] = _segment(graph, dense, fixed if whole else [], names, f"{graph.name}.{name}")
             steps.append(SegmentStep(name, tuple(segments[name].inputs), tuple(segments[name].outputs)))
         steps += [_native_step(n, names) for n in graph.nodes if n in native and depth[n] == level]
-    wanted = {name for s in steps if isinstance(s, NativeStep) for name in s.inputs}
+    made = {name for s in steps for name in s.outputs}
+    read = {name for s in steps if isinstance(s, NativeStep) for name in s.inputs} | {names[v] for v in fixed}
     constants = {
-        names[n.outputs[0]]: n.attributes["value"]
+        names[n.outputs[0]]: np.asarray(n.attributes["value"], numpy_dtype(_crossing(n.outputs[0].type).dtype))
         for n in graph.nodes
-        if n.name == "const" and names[n.outputs[0]] in wanted
+        if n.name == "const" and names[n.outputs[0]] in read - made
     }
     outputs = {k: names[v] for k, v in graph.outputs.items()}
     return Partition(graph, segments, tuple(steps), outputs, constants, names)
@@ -122,8 +132,11 @@ def _names(graph: Graph) -> dict[Value, str]:
     return names
 
 
-def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: str) -> Graph:
-    """The dense nodes as a graph of their own: what they take from elsewhere are inputs, what others need outputs."""
+def _segment(graph: Graph, dense: list[Node], fixed: list[Value], names: Mapping[Value, str], name: str) -> Graph:
+    """The dense nodes as a graph of their own: what they take from elsewhere are inputs, what others need outputs.
+
+    fixed: constants that are outputs too.
+    """
     inside, builder = set(dense), Builder()
     for node in graph.nodes:
         if node not in inside:
@@ -143,12 +156,16 @@ def _segment(graph: Graph, dense: list[Node], names: Mapping[Value, str], name: 
     needed = {v for n in graph.nodes if n not in inside for v in n.inputs if v is not None} | set(
         graph.outputs.values()
     )
-    out = [v for n in dense for v in n.outputs if v in needed]
+    for value in fixed:
+        if value not in builder.now:
+            builder.put(value.node)
+    out = [*(v for n in dense for v in n.outputs if v in needed), *dict.fromkeys(fixed)]
     outputs = {names[v]: _cast(builder.get(v), _crossing(v.type).dtype, builder) for v in out}
     if not outputs:
         raise InternalError(f"segment {name} computes nothing that is needed")
     leaves = [n for n in builder.nodes if n.name in LEAVES]
-    return Graph(name, graph.phase, (*leaves, *(n for n in builder.nodes if n.name not in LEAVES)), outputs)
+    whole = (*leaves, *(n for n in builder.nodes if n.name not in LEAVES))
+    return Graph(name, graph.phase, whole, outputs, {names[v]: builder.get(v) for n in dense for v in n.outputs})
 
 
 def _size_sources(graph: Graph, nodes: Sequence[Node]) -> list[Value]:

@@ -10,9 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from graphdet import compiler
+from graphdet import compiler, ops
 from graphdet.compiler.build import canvas, static_size
 from graphdet.errors import BackendMissing, UnknownName
+from graphdet.ir import Detector, Found, Image, detector, row
 from graphdet.ir.check import verify
 from graphdet.ir.detector import trace
 from graphdet.records import Array
@@ -133,6 +134,35 @@ def test_portable_onnx_runs_without_graphdet(name: str, shape: dict[str, Any]) -
         assert expected["count"][0] > 0
         for key, value in artefact.header.plan.outputs.items():
             np.testing.assert_array_equal(plain[value], expected[key])
+
+
+@detector({"one": row(tiny.SMALL, classes=("disc",))})
+def one_class(image: Image) -> Detector:
+    """The brightest cells: how many there are, and their labels, are known when a size is."""
+    value = ops.best(ops.transpose(image.pixels, order=(0, 2, 3, 1)))
+    n, h, w = value.shape
+    rows = ops.reshape(value, shape=(n, h * w, 1))
+    score = ops.reshape(ops.sigmoid(rows), shape=(n, h * w))
+    boxes = ops.as_boxes(ops.concat(rows, rows, rows + 2.0, rows + 2.0, axis=2), format="xyxy", frame="net")
+    labels = ops.cast(ops.expand(0.0, shape=(n, h * w)), to="i64")
+    count = ops.total(labels + 1, axes=(1,))
+    return Detector(Found(ops.to_image(boxes, image.geometry), score, labels, count), {})
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_outputs_that_are_constants(tmp_path: Path, target: str) -> None:
+    """No step makes them, so the file holds them; the portable model gives them itself."""
+    variant = one_class.variants["one"]
+    artefact = compiler.compile(variant, {}, target, batch=2, size=(16, 32))
+    made = {name for step in artefact.header.plan.steps for name in step.outputs}
+    held = {artefact.header.plan.outputs[k] for k in ("labels", "count")}
+    assert (held & made, held & set(artefact.arrays("constants"))) == (
+        (held, set()) if target == "onnx" else (set(), held)
+    )
+    write_artefact(tmp_path / "x.gdet", artefact)
+    arrays = tiny.inputs(2, 16, 32)
+    found = load(tmp_path / "x.gdet").run(arrays["pixels"], arrays["size"], arrays["geometry"])
+    assert (found["count"].tolist(), found["labels"].shape, int(found["labels"].sum())) == ([512, 512], (2, 512), 0)
 
 
 def test_uncertified_builds_say_so() -> None:
