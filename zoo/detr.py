@@ -59,7 +59,8 @@ def detr(
         cost = -ops.class_columns(ops.softmax(logits), image.truth.labels)
         target = queries.match(image, cost, relative, image.truth.labels, num_classes)
         weight = ops.where(target.positive, 1.0, 0.1)  # most queries say nothing                         sec. 3.1
-        classified = ops.total(ops.cross_entropy(logits, target.labels) * weight) / ops.maximum(ops.total(weight), 1.0)
+        mass = ops.maximum(ops.mean_over_processes(ops.total(weight)), 1.0)
+        classified = ops.total(ops.cross_entropy(logits, target.labels) * weight) / mass
         return {"loss_cls": classified, **queries.box_losses(image, relative, target)}
 
     return Detector(

@@ -136,10 +136,11 @@ def losses(image: Image, logits: Value, maps: Value, classes: int) -> Mapping[st
     owner = ops.match_one_to_one(cost, truth.count)
     labels = queries.labels_of(owner, truth.labels, classes)
     weight = ops.where(owner > -1, 1.0, 0.1)
-    taken = ops.maximum(ops.total(ops.cast(owner > -1, to="f32")), 1.0)
+    taken = ops.maximum(ops.mean_over_processes(ops.total(ops.cast(owner > -1, to="f32"))), 1.0)
+    mass = ops.mean_over_processes(ops.total(weight))
     mask, dice = ops.point_losses(maps, truth.masks, owner, image.sampling_seed, points=POINTS)
     return {
-        "loss_cls": 2.0 * ops.total(ops.cross_entropy(logits, labels) * weight) / ops.total(weight),
+        "loss_cls": 2.0 * ops.total(ops.cross_entropy(logits, labels) * weight) / mass,
         "loss_mask": 5.0 * ops.total(mask) / taken,
         "loss_dice": 5.0 * ops.total(dice) / taken,
     }

@@ -48,7 +48,8 @@ def retinanet(
     target, matched, positive, _ = ops.match_iou(
         prior, inside, truth.boxes, truth.labels, truth.count, positive=0.5, negative=0.4, classes=num_classes
     )
-    count = ops.total(ops.maximum(ops.total(ops.cast(positive, to="f32"), axes=(1,)), 1.0))  # at least one an image
+    learns = ops.maximum(ops.total(ops.cast(positive, to="f32"), axes=(1,)), 1.0)  # at least one an image
+    count = ops.mean_over_processes(ops.total(learns))
     classified = ops.focal_loss(ops.concat(*logits, axis=1), target, alpha=0.25, gamma=2.0) / count
     offset = ops.absolute(ops.concat(*deltas, axis=1) - ops.encode_deltas(prior, matched))
     regressed = ops.where(positive, ops.total(offset, axes=(-1,)), 0.0) / count

@@ -90,7 +90,7 @@ def losses(
     middle = lines[..., 1::4] + lines[..., 2::4]  # of the four pixels that a quarter of the size sees, two are enough
     goal = ops.reshape(ops.cast(middle > 1.5, to="f32"), shape=(*truth.labels.shape, canvas.dim(2)))
     dice = ops.total(ops.dynamic_dice(ops.gather_rows(kernel, cell), canvas, goal, owner, real))
-    taken = ops.total(ops.cast(label < c, to="f32"))
+    taken = ops.mean_over_processes(ops.total(ops.cast(label < c, to="f32")))
     classified = ops.focal_loss(ops.concat(*(to_cells(x, c) for x in logits), axis=1), label)
     return {
         "loss_mask": 3.0 * dice / ops.maximum(taken, 1.0),

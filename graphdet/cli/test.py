@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,17 +31,23 @@ SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
     multiple=True,
     help="Repeat for several; panoptic is for results files.  [default: bbox, and segm for a detector with masks]",
 )
+@click.option("--corruptions", metavar="NAMES", help="Also on corrupted images: benchmark, noise, blur, fog, ...")
+@click.option("--severities", default="1,2,3,4,5", show_default=True, help="Of the corruptions, 1 to 5.")
 @click.option("--per-class", is_flag=True, help="Also print the AP of each class.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write COCO results: x.json, x.segm.json, ...")
 @json_option
 def command(
-    engine_file: Path, data: str, limit: int | None, batch: int, metrics: tuple[str, ...], per_class: bool,
-    save: Path | None, as_json: bool,
+    engine_file: Path, data: str, limit: int | None, batch: int, metrics: tuple[str, ...], corruptions: str | None,
+    severities: str, per_class: bool, save: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run ENGINE (.gdet) over a dataset and print AP, AP50, AP75, APs, APm, APl in percent.
 
     ENGINE may also be a COCO results file (.json), which is scored by one metric against a dataset of coco:. Panoptic
     results, with their PNGs in the folder of the same name, are scored against one of panoptic: and give PQ, SQ, RQ.
+
+    With --corruptions the images are also corrupted (by the package imagecorruptions) in each way and severity: mPC is
+    the mean over all, rPC that mean over the figure on clean images. Groups: benchmark, noise, blur, weather, digital,
+    holdout, all.
 
     \b
     Example:
@@ -57,6 +63,10 @@ def command(
         )
     if "panoptic" in metrics:
         show_panoptic(panoptic_of(engine_file, data, metrics), engine_file, data, per_class=per_class, as_json=as_json)
+        return
+    if corruptions is not None:
+        limits = {"limit": limit, "batch": batch, "metrics": metrics or None, "progress": False if as_json else None}
+        show_robustness(engine_file, data, corruptions, severities, limits, as_json=as_json)
         return
     if engine_file.suffix == ".json":
         result = rescored(engine_file, data, metrics)
@@ -134,6 +144,35 @@ def show_panoptic(result: PanopticResult, results: Path, data: str, *, per_class
         found = [(name, *map(percent, quality.figures.values())) for name, quality in result.per_class.items()]
         table(("class", *(f">{c}" for c in columns)), found)
     facts([("images", result.images)])
+
+
+def show_robustness(
+    engine_file: Path, data: str, corruptions: str, severities: str, options: dict[str, Any], *, as_json: bool
+) -> None:
+    """Score an engine on clean and corrupted images. Exit code 130 when that was interrupted."""
+    from graphdet.data import parse_data
+    from graphdet.errors import BadInput
+    from graphdet.eval import evaluate_corrupted
+    from graphdet.eval.robust import parse_corruptions
+    from graphdet.runtime import load
+
+    try:
+        degrees = [int(word) for word in severities.split(",")]
+    except ValueError:
+        raise BadInput(f"--severities {severities!r}", help="write 1,3,5") from None
+    names = parse_corruptions(corruptions)
+    result = evaluate_corrupted(load(engine_file), parse_data(data), names, degrees, **options)
+    if as_json:
+        emit({"engine": str(engine_file), "data": data, **result.as_dict()})
+    else:
+        for metric in ("bbox", *result.clean.also):
+            clean = result.clean.figures() if metric == "bbox" else result.clean.also[metric]
+            rows = {"clean": clean, **{name: result.figures(name, metric) for name in result.corrupted}}
+            rows |= {"mPC": result.mean(metric), "rPC": result.relative(metric)}
+            shown = [name for name in SHOWN if name in clean]
+            cells = [(name, *(percent(f.get(k, -1)) for k in shown)) for name, f in rows.items()]
+            table((metric, *(f">{name}" for name in shown)), cells)
+    click.get_current_context().exit(0 if result.complete else 130)
 
 
 def percent(figure: float) -> str | None:

@@ -4,6 +4,8 @@ from graphdet.eval.breakdown import Breakdown, break_down
 from graphdet.eval.coco import CocoEvaluator, evaluate_results
 from graphdet.eval.confusion import confusion_matrix
 from graphdet.eval.panoptic import PanopticEvaluator, PanopticResult, evaluate_panoptic
+from graphdet.eval.predict import Job, predict
+from graphdet.eval.robust import Robustness, evaluate_corrupted
 from graphdet.eval.run import Engine, evaluate
 from graphdet.eval.score import CocoResult
 from graphdet.eval.voc import VocResult, average_precision, evaluate_voc
@@ -13,14 +15,18 @@ __all__ = [
     "CocoEvaluator",
     "CocoResult",
     "Engine",
+    "Job",
     "PanopticEvaluator",
     "PanopticResult",
+    "Robustness",
     "VocResult",
     "average_precision",
     "break_down",
     "confusion_matrix",
     "evaluate",
+    "evaluate_corrupted",
     "evaluate_panoptic",
     "evaluate_results",
     "evaluate_voc",
+    "predict",
 ]

@@ -70,15 +70,7 @@ class CocoEvaluator:
         to_category = self._category_ids(detections.classes)
         if len(detections) and not 0 <= detections.labels.min() <= detections.labels.max() < len(to_category):
             raise BadDataset(f"image {image_id!r} has labels outside the {len(to_category)} classes")
-        corners = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
-        boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        rows = zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
-        shapes: list[Json] = [{"segmentation": s} for s in detections.segmentations()] or [{}] * len(detections)
-        self._rows += [
-            {"image_id": image_id, "category_id": to_category[label], "bbox": box, "score": score} | shape
-            for (box, score, label), shape in zip(rows, shapes, strict=True)
-            if to_category[label] is not None
-        ]
+        self._rows += _rows(image_id, detections, to_category)
         self._masked &= not len(detections) or detections.masks is not None
         self._added.add(image_id)
 
@@ -129,17 +121,7 @@ class CocoEvaluator:
     def _category_ids(self, classes: tuple[str, ...]) -> list[int | None]:
         """Category id of each label; None for a class without annotations."""
         if classes not in self._maps:
-            if not classes or classes == self.classes:
-                ids: list[int | None] = [c["id"] for c in self.categories]
-            else:
-                by_name = {name: c["id"] for name, c in zip(self.classes, self.categories, strict=True)}
-                ids = [by_name.get(name) for name in classes]
-                if by_name and not any(i is not None for i in ids):
-                    raise BadDataset(
-                        f"the detections' classes {_some(classes)} are not among the annotated {_some(self.classes)}",
-                        help="evaluate on a dataset of the detector's classes",
-                    )
-            self._maps[classes] = ids
+            self._maps[classes] = _categories_of(classes, self.categories)
         return self._maps[classes]
 
     def _ground_truth(self) -> Json:
@@ -154,6 +136,19 @@ class CocoEvaluator:
         if absent:
             raise BadDataset(f"images {sorted(absent)[:5]} are not in the dataset")
         return self._json | annotations_of(self._truths.values(), self.classes)
+
+
+def result_rows(image_id: int, detections: Detections, dataset: Dataset) -> list[Json]:
+    """One image's rows of a COCO results file, with boxes, and masks where there are any.
+
+    Category ids are those of the annotated classes of the same names; labels + 1 where the dataset names no classes.
+
+    Raises BadDataset where no class of the detections is annotated.
+    """
+    known = getattr(dataset, "annotations", None)
+    names = dataset.classes or detections.classes or tuple(map(str, range(1 + int(detections.labels.max(initial=-1)))))
+    categories = known["categories"] if known else [{"id": i, "name": name} for i, name in enumerate(names, 1)]
+    return _rows(image_id, detections, _categories_of(detections.classes, categories))
 
 
 def evaluate_results(
@@ -217,6 +212,33 @@ _RESULT_HELP = "bbox is [x, y, width, height] in pixels; segmentation is run-len
 
 
 # --- inside -----------------------------------------------------------------------------------------------------------
+
+
+def _categories_of(classes: tuple[str, ...], categories: list[Json]) -> list[int | None]:
+    """Category id of each label; None for a class without annotations."""
+    annotated = tuple(str(c["name"]) for c in categories)
+    if not classes or classes == annotated:
+        return [c["id"] for c in categories]
+    by_name = {name: c["id"] for name, c in zip(annotated, categories, strict=True)}
+    ids = [by_name.get(name) for name in classes]
+    if by_name and not any(i is not None for i in ids):
+        raise BadDataset(
+            f"the detections' classes {_some(classes)} are not among the annotated {_some(annotated)}",
+            help="evaluate on a dataset of the detector's classes",
+        )
+    return ids
+
+
+def _rows(image_id: int, detections: Detections, to_category: list[int | None]) -> list[Json]:
+    corners = np.asarray(detections.boxes, np.float64).reshape(-1, 4)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    rows = zip(boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+    shapes: list[Json] = [{"segmentation": s} for s in detections.segmentations()] or [{}] * len(detections)
+    return [
+        {"image_id": image_id, "category_id": to_category[label], "bbox": box, "score": score} | shape
+        for (box, score, label), shape in zip(rows, shapes, strict=True)
+        if to_category[label] is not None
+    ]
 
 
 def _annotations_of(truth: Dataset | Mapping[str, Any] | str | Path) -> Json:

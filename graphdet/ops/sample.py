@@ -18,8 +18,8 @@ _MASK = 2**31 - 1
 def sample_mask(positive: Value, negative: Value, seed: Operand, *, limit: Positive, share: float) -> Value:
     """Draw `limit` candidates an image (Girshick 2015, sec. 2.3): positives up to that `share`, then negatives.
 
-    The draw is a fixed function of the whole number `seed`: the candidates whose places have the smallest hash. A seed
-    of 0 takes the first ones.
+    The draw is a fixed function of the whole number `seed`: the candidates whose places in their image have the
+    smallest hash, so that it does not matter how processes share a batch. A seed of 0 takes the first ones.
     """
     ...
 
@@ -34,9 +34,8 @@ def _order(index: Any, seed: Any) -> Any:
 
 @sample_mask.reference
 def _(positive: Any, negative: Any, seed: Any, *, limit: int, share: float) -> Any:
-    n, a = positive.shape
-    order = np.argsort(_order(np.arange(n * a).reshape(n, a), int(seed)), 1, kind="stable")
-    return _take(positive, negative, order, limit, share)
+    order = np.argsort(_order(np.arange(positive.shape[1]), int(seed)), kind="stable")
+    return _take(positive, negative, np.broadcast_to(order, positive.shape), limit, share)
 
 
 def _take(positive: Any, negative: Any, order: Any, limit: int, share: float) -> Any:
@@ -52,10 +51,12 @@ def _take(positive: Any, negative: Any, order: Any, limit: int, share: float) ->
 @sample_mask.torch
 def _(t: Any, positive: Any, negative: Any, seed: Any, *, limit: int, share: float) -> Any:
     with t.no_grad():
-        n, a = positive.shape
-        places = t.arange(n * a, device=positive.device).reshape(n, a)
-        order = _order(places, t.as_tensor(seed, device=positive.device).long()).argsort(dim=1, stable=True)
-        return _torch_take(t, positive, negative, order, limit, share)
+        return _torch_take(t, positive, negative, _torch_order(t, positive, seed), limit, share)
+
+
+def _torch_order(t: Any, like: Any, seed: Any) -> Any:
+    places = t.arange(like.shape[1], device=like.device)
+    return _order(places, t.as_tensor(seed, device=like.device).long()).argsort(stable=True).expand_as(like)
 
 
 def _torch_take(t: Any, positive: Any, negative: Any, order: Any, limit: int, share: float) -> Any:
@@ -158,7 +159,7 @@ def _(
     *, limit: int, share: float, bins: int, floor: float, floor_share: float,
 ) -> Any:  # fmt: skip
     n, a = positive.shape
-    order = np.argsort(_order(np.arange(n * a).reshape(n, a), int(seed)), 1, kind="stable")
+    order = np.broadcast_to(np.argsort(_order(np.arange(a), int(seed)), kind="stable"), (n, a))
     chosen = np.zeros_like(positive)
     for i in range(n if a else 0):
         chosen[i, order[i][positive[i][order[i]]][: int(limit * share)]] = True
@@ -183,12 +184,10 @@ def _(
     t: Any, positive: Any, negative: Any, overlap: Any, seed: Any,
     *, limit: int, share: float, bins: int, floor: float, floor_share: float,
 ) -> Any:  # fmt: skip
-    n, a = positive.shape
-    if not a:
+    if not positive.shape[1]:
         return positive
     with t.no_grad():
-        places = t.arange(n * a, device=positive.device).reshape(n, a)
-        order = _order(places, t.as_tensor(seed, device=positive.device).long()).argsort(dim=1, stable=True)
+        order = _torch_order(t, positive, seed)
         found = _first(positive.gather(1, order), int(limit * share))
         wanted = limit - found.sum(1, keepdim=True)
         negative, overlap = negative.gather(1, order), overlap.gather(1, order)

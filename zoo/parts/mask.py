@@ -58,4 +58,4 @@ def loss(head: Head, image: Image, rois: Sampled) -> Value:
     count = ops.total(ops.cast(positive, to="i64"), axes=(1,))
     cells = ops.bce(of_label(head(boxes, count), labels), target)
     each = ops.total(cells, axes=(-1, -2)) * learns
-    return ops.total(each) / ops.maximum(ops.total(learns) * GRID**2, 1.0)
+    return ops.total(each) / ops.maximum(ops.mean_over_processes(ops.total(learns)) * GRID**2, 1.0)

@@ -20,8 +20,8 @@ class Matched:
 
     @property
     def count(self) -> Value:
-        """How many objects the batch holds, f32[]; at least 1."""
-        return ops.maximum(ops.total(ops.cast(self.positive, to="f32")), 1.0)
+        """How many objects the batch holds, f32[]; at least 1. Of several processes, the mean."""
+        return ops.maximum(ops.mean_over_processes(ops.total(ops.cast(self.positive, to="f32"))), 1.0)
 
 
 def relative(boxes: Value, size: Value) -> Value:

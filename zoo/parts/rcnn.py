@@ -242,7 +242,7 @@ def losses(
 ) -> Mapping[str, Value]:
     """Cross entropy over classes and background, a loss of the true class's offsets; both a mean over sampled boxes."""
     n, s, kinds = rois.labels.dim(0), rois.labels.dim(1), (deltas.dim(1) // 4).constant or 1
-    count = ops.maximum(ops.total(ops.cast(rois.real, to="f32")), 1.0)
+    count = ops.maximum(ops.mean_over_processes(ops.total(ops.cast(rois.real, to="f32"))), 1.0)
     own = ops.reshape(ops.one_hot(ops.minimum(rois.labels, kinds - 1), classes=kinds), shape=(n, s, kinds, 1))
     own = ops.total(ops.reshape(deltas, shape=(n, s, kinds, 4)) * own, axes=(2,))
     positive = ops.reshape(rois.positive, shape=(n, s, 1))

@@ -70,7 +70,7 @@ class Rpn:
             prior, inside, truth.boxes, truth.labels * 0, truth.count, positive=0.7, negative=0.3, claim=0.3, classes=1
         )
         sampled = ops.sample_mask(positive, target > 0, image.sampling_seed, limit=256, share=0.5)
-        count = ops.maximum(ops.total(ops.cast(sampled, to="f32")), 1.0)
+        count = ops.maximum(ops.mean_over_processes(ops.total(ops.cast(sampled, to="f32"))), 1.0)
         logits, deltas = ops.concat(*self.logits, axis=1)[:, :, 0], ops.concat(*self.deltas, axis=1)
         classified = ops.where(sampled, ops.bce(logits, ops.cast(positive, to="f32")), 0.0) / count
         offset = ops.total(distance(deltas - ops.encode_deltas(prior, matched)), axes=(-1,))
