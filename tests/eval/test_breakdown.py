@@ -80,7 +80,7 @@ def test_results_of_other_images_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("metric", ["bbox", "segm"])
+@pytest.mark.parametrize("metric", ["bbox", pytest.param("segm", marks=pytest.mark.slow)])
 def test_golden_data(shared: Callable[[str], Path], metric: str) -> None:
     """C50 and C75 are the figures of COCO's evaluator, and each rule forgives more than the one before."""
     folder = shared("data/cocoapi-evaluator-golden")
