@@ -50,6 +50,9 @@ docs: setup  ## Generate the reference pages
 golden: setup  ## Rewrite the golden files; review the diff
 	GRAPHDET_GOLDEN=write $(BIN)/python -m pytest
 
+parity: setup  ## Run the reference cases and record in zoo/parity.json which pass; review the diff
+	GRAPHDET_PARITY=write $(BIN)/python -m pytest tests/parity -m 'not nightly'
+
 bench: setup  ## Run every benchmark
 	@for file in benchmarks/[a-z]*.py; do echo "== $$file" && $(BIN)/python "$$file" || exit 1; done
 

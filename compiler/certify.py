@@ -72,6 +72,9 @@ class _Measured:
     batch_error: float = 0.0
     followed: int = 0
 
+    def copy(self) -> _Measured:
+        return replace(self, errors=dict(self.errors))
+
 
 Fault = Callable[[], GdError]  # makes the error: to find the op at fault takes long
 
@@ -88,14 +91,13 @@ def certify(subject: Subject, engine: Engine) -> dict[str, Any]:
     samples = [{**s, **_arrays(thresholds)} for s in _samples(subject, engine)]
     for inputs in samples:
         outputs, values = _run(engine, inputs, thresholds)
-        several, expected = len(inputs["pixels"]) > 1, reference(subject, inputs)
+        several, expected, trial = len(inputs["pixels"]) > 1, reference(subject, inputs), measured.copy()
         fault = (
-            (_batch_fault(subject, engine, inputs, thresholds, (outputs, values), measured) if several else None)
-            or _value_fault(subject, inputs, values, expected, measured)
-            or _detection_fault(subject, inputs, outputs, expected, thresholds, measured)
+            (_batch_fault(subject, engine, inputs, thresholds, (outputs, values), trial) if several else None)
+            or _value_fault(subject, inputs, values, expected, trial)
+            or _detection_fault(subject, inputs, outputs, expected, thresholds, trial)
         )
-        if fault and not _rounding_explains(subject, inputs, outputs, values, thresholds, measured):
-            raise fault()
+        measured = _followed(subject, inputs, outputs, values, thresholds, measured, fault) if fault else trial
     return {
         "reference": f"{oracle()} on the unoptimised graph",
         "samples": [list(s["pixels"].shape) for s in samples],
@@ -271,20 +273,24 @@ def _detection_fault(
     return None
 
 
-def _rounding_explains(
+def _followed(
     subject: Subject,
     inputs: Mapping[str, Array],
     outputs: Mapping[str, Array],
     values: Mapping[str, Array],
     thresholds: Mapping[str, float],
     measured: _Measured,
-) -> bool:
-    """Whether the engine decides as it should on its own numbers: each image is followed, alone, through its batch."""
-    origins, now = subject.origins, _Measured(errors=dict(measured.errors))
+    fault: Fault,
+) -> _Measured:
+    """What is measured when each image is followed, alone, through its batch.
+
+    Raises the fault unless the engine decides as it should on its own numbers.
+    """
+    origins, now = subject.origins, measured.copy()
     wanted = {origins[v] for v in decisive(subject.graph) if v in origins}
     inside = probe(subject.parts, subject.target, inputs, values, wanted)
     if inside is None:
-        return False
+        raise fault()
     watched, count = {**values, **inside}, len(outputs["count"])
     batched = {k for v, k in origins.items() if v.shape and "N" in {s.name for s in v.shape[0].symbols}}
     for i in range(count):
@@ -292,14 +298,12 @@ def _rounding_explains(
         alone = {k: v[i : i + 1] if v.ndim else v for k, v in inputs.items()}
         expected, errors = follow(subject.graph, origins, alone, mine, subject.params)
         theirs = {k: v[i : i + 1] for k, v in outputs.items()}
-        if max(errors.values(), default=0.0) > TOLERANCE:
-            return False
-        if _detection_fault(subject, alone, theirs, expected, thresholds, now):
-            return False
-        now.errors.update({k: max(errors[k], now.errors.get(k, 0.0)) for k in errors if k in values})
-    measured.errors, measured.detections = now.errors, measured.detections + now.detections
-    measured.followed += 1
-    return True
+        differs = max(errors.values(), default=0.0) > TOLERANCE
+        if differs or _detection_fault(subject, alone, theirs, expected, thresholds, now):
+            raise fault()
+        now.errors.update({k: max(error, now.errors.get(k, 0.0)) for k, error in errors.items()})
+    now.followed += 1
+    return now
 
 
 def _part(array: Array, image: int, count: int) -> Array:

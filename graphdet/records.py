@@ -108,7 +108,8 @@ class Panoptic:
     """The segments of one image: each pixel belongs to one of them, or to none, which is void.
 
     map: i32[H W], the id of each pixel's segment, 0 for void · ids: i64[S] > 0 · labels: i64[S], index into `classes` ·
-    crowd: b[S], annotated groups, which count neither for nor against a detector · classes: class names, may be empty.
+    crowd: b[S], annotated groups, which count neither for nor against a detector · classes: class names, may be empty ·
+    things: b[S], whether a segment is of countable things, where that is known.
     """
 
     map: Array
@@ -116,6 +117,7 @@ class Panoptic:
     labels: Array
     crowd: Array
     classes: tuple[str, ...] = ()
+    things: Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

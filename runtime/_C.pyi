@@ -44,6 +44,11 @@ class Engine:
     ]:
         """Detect objects in images."""
 
+    def panoptic(
+        self, images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]]
+    ) -> list[tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]]:
+        """Give the pixels of images to segments."""
+
     def run(
         self,
         pixels: NDArray[np.float32],
@@ -207,6 +212,21 @@ def focal_loss_backward(
     gamma: float = 2.0,
 ) -> NDArray[np.float32]:
     """Gradient of focal_loss with respect to its logits."""
+
+def fuse_segments(
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    things: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    /,
+    *,
+    span: Sequence[float],
+    height: int,
+    width: int,
+    score: float = 0.800000011920929,
+    overlap: float = 0.8,
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """The map of segments' ids, i32[height width], 0 for none; by id, from 1, labels and kinds (1: thing)."""
 
 def gather(x: NDArray[np.float32], index: NDArray[np.int64], /) -> NDArray[np.float32]:
     """Entries of a row, picked by index, image by image."""

@@ -23,9 +23,9 @@ from graphdet.runtime.adapters import Segment, open_segment
 from graphdet.runtime.artefact import Artefact, read_artefact
 from graphdet.runtime.header import NativeStep
 from graphdet.runtime.kernels import kernels
-from graphdet.runtime.masks import GridMasks, whole_canvas
-from graphdet.runtime.panoptic import fuse
-from graphdet.runtime.preprocess import Image, from_dlpack, is_image, pictures, prepare
+from graphdet.runtime.masks import GridMasks
+from graphdet.runtime.panoptic import segments
+from graphdet.runtime.preprocess import Image, from_dlpack, is_image, pictures
 
 Watch = Callable[[str, Array], None]
 Found = tuple[Array, Array, Array, tuple[int, int], tuple[Array, Array] | None]
@@ -141,20 +141,12 @@ class Engine:
             BadImage, MissingFile: an image cannot be used.
             BadInput: the detector is not panoptic.
         """
-        if "segment_logits" not in self.header.plan.outputs:
-            raise BadInput(f"{self.header.detector} finds no panoptic segments", help="build a panoptic variant")
         items = [images] if is_image(images) else list(images)
         found: list[Panoptic] = []
-        for start in range(0, len(items), self._chunk):
-            part = items[start : start + self._chunk]
-            filled = part + part[-1:] * ((self.header.input.batch or len(part)) - len(part))
-            wanted = self.header.input.size
-            batch = prepare(filled, self.header.preprocess, size=wanted, order=order, first=start)
-            said = self.run(batch.pixels, batch.size, batch.geometry)
-            for i in range(len(part)):
-                span = whole_canvas(batch.geometry[i], batch.pixels.shape[2:], 1)[0]
-                queries = {k.removeprefix("segment_"): said[k][i] for k in said if k.startswith("segment_")}
-                found.append(fuse(queries, span, batch.shapes[i], classes=self.classes))
+        for start in range(0, max(1, len(items)), self._chunk):
+            part = pictures(items[start : start + self._chunk], order=order, first=start)
+            made = self._native.panoptic(part)
+            found += [segments(drawn, labels, things, self.classes) for drawn, labels, things in made]
         return found
 
     def close(self) -> None:

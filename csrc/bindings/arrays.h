@@ -40,6 +40,7 @@ GD_NAMED(Floats, "NDArray[np.float32]");
 GD_NAMED(Doubles, "NDArray[np.float64]");
 GD_NAMED(Ints, "NDArray[np.int64]");
 GD_NAMED(Bitmaps, "NDArray[np.uint8] | NDArray[np.bool_]");
+GD_NAMED(SegmentMap, "NDArray[np.int32]");
 GD_NAMED(AnyArray, "NDArray[Any]");
 GD_NAMED(Scalar, "float | np.floating[Any] | NDArray[np.float32]");
 GD_NAMED(OpenSegments, "Callable[[str, int | None], Segment]");

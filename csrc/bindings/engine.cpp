@@ -15,6 +15,7 @@ using Given = std::map<std::string, double>;
 using GridsAndSpans = py::typing::Optional<py::typing::Tuple<Floats, Floats>>;
 using Found =
     py::typing::List<py::typing::Tuple<Floats, Floats, Ints, py::typing::Tuple<py::int_, py::int_>, GridsAndSpans>>;
+using Mapped = py::typing::List<py::typing::Tuple<SegmentMap, Ints, Ints>>;
 using Outputs = py::typing::Dict<py::str, AnyArray>;
 using Watcher = py::typing::Callable<py::object(py::str, AnyArray)>;
 using Convert = py::typing::Callable<py::object(Found)>;
@@ -56,6 +57,20 @@ Found arrays_of(const std::vector<Detections>& found) {
     return images;
 }
 
+// (ids i32[height width], and of each id from 1 the label and whether it is a thing, i64[S]) of each image.
+Mapped maps_of(const std::vector<Panoptic>& found) {
+    Mapped images;
+    for (const Panoptic& image : found) {
+        const py::array_t<std::int32_t> map({image.height, image.width}, image.map.data());
+        const auto count = static_cast<py::ssize_t>(image.segments.size());
+        py::array_t<std::int64_t> labels(count), things(count);
+        std::int64_t *label = labels.mutable_data(), *thing = things.mutable_data();
+        for (const PanopticSegment& one : image.segments) *label++ = one.label, *thing++ = one.thing ? 1 : 0;
+        images.append(py::make_tuple(map, labels, things));
+    }
+    return images;
+}
+
 // A call of the engine without the GIL.
 template <class Body>
 void unlocked(const Body& body) {
@@ -92,6 +107,13 @@ class PyEngine {
         std::vector<Detections> found;
         unlocked([&] { return impl_->detect(pictures.data(), pictures.size(), settings, found); });
         return arrays_of(found);
+    }
+
+    Mapped panoptic(const Pictures& images) {
+        const std::vector<Picture> pictures = pictures_of(images);
+        std::vector<Panoptic> found;
+        unlocked([&] { return impl_->panoptic(pictures.data(), pictures.size(), {}, found); });
+        return maps_of(found);
     }
 
     Outputs run(const Floats& pixels, const Floats& size, const Floats& geometry, const Given& given,
@@ -195,6 +217,7 @@ void bind_engine(py::module_& m) {
              py::arg("header"), py::arg("constants"), py::arg("open_segment"), py::kw_only(), py::arg("threads") = 0,
              py::arg("chunk") = 8, py::arg("workers") = 1, py::arg("queue") = 32)
         .def("detect", &PyEngine::detect, py::arg("images"), py::arg("thresholds"), "Detect objects in images.")
+        .def("panoptic", &PyEngine::panoptic, py::arg("images"), "Give the pixels of images to segments.")
         .def("run", &PyEngine::run, py::arg("pixels"), py::arg("size"), py::arg("geometry"), py::arg("thresholds"),
              py::arg("watch") = py::none(), "Run the plan on one prepared batch.")
         .def("submit", &PyEngine::submit, py::arg("images"), py::arg("thresholds"), py::arg("future"),

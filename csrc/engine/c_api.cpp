@@ -1,7 +1,7 @@
 #include "graphdet/graphdet_c.h"
 
-#include <chrono>
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <future>
 #include <string>
@@ -18,6 +18,11 @@ struct gd_engine {
 struct gd_result {
     std::vector<std::vector<gd_detection>> images;
     std::vector<graphdet::Detections> found;
+};
+
+struct gd_panoptic {
+    std::vector<std::vector<gd_segment>> segments;
+    std::vector<graphdet::Panoptic> found;
 };
 
 struct gd_job {
@@ -108,6 +113,23 @@ Status detect(const graphdet::Engine& engine, const gd_image* images, size_t cou
     return deliver(engine.detect(views.data(), count, {threshold(score), threshold(iou)}), out);
 }
 
+Status panoptic(const graphdet::Engine& engine, const gd_image* images, size_t count, gd_panoptic** out) {
+    std::vector<graphdet::ImageView> views;
+    GD_CHECK(views_of(images, count, views));
+    auto found = engine.panoptic(views.data(), count);
+    GD_CHECK(found.status());
+    auto result = std::make_unique<gd_panoptic>();
+    for (const graphdet::Panoptic& image : *found) {
+        auto& segments = result->segments.emplace_back();
+        for (const graphdet::PanopticSegment& one : image.segments) {
+            segments.push_back({one.id, one.thing ? 1 : 0, one.label, one.area});
+        }
+    }
+    result->found = *std::move(found);
+    *out = result.release();
+    return Status();
+}
+
 Status submit(const graphdet::Engine& engine, const gd_image* images, size_t count, float score, float iou,
               gd_job** out) {
     std::vector<graphdet::ImageView> views;
@@ -167,6 +189,22 @@ void gd_engine_close(const gd_engine* engine) { engine->engine.close(); }
 
 gd_status gd_result_bitmap(const gd_result* result, size_t image, size_t object, uint8_t* out) {
     return reported(graphdet::guarded([&] { return paste(*result, image, object, out); }));
+}
+
+gd_status gd_engine_panoptic(const gd_engine* engine, const gd_image* images, size_t count, gd_panoptic** out) {
+    *out = nullptr;
+    return reported(graphdet::guarded([&] { return panoptic(engine->engine, images, count, out); }));
+}
+
+void gd_panoptic_free(gd_panoptic* result) { delete result; }
+
+const int32_t* gd_panoptic_map(const gd_panoptic* result, size_t image) {
+    return image < result->found.size() ? result->found[image].map.data() : nullptr;
+}
+
+const gd_segment* gd_panoptic_segments(const gd_panoptic* result, size_t image, size_t* count) {
+    *count = image < result->segments.size() ? result->segments[image].size() : 0;
+    return *count > 0 ? result->segments[image].data() : nullptr;
 }
 
 void gd_result_free(gd_result* result) { delete result; }

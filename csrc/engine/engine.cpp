@@ -1,8 +1,10 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cstddef>
 
 #include "core/check.h"
+#include "ops/fuse_segments/fuse_segments.h"
 
 namespace graphdet {
 
@@ -118,20 +120,64 @@ Status Engine::Impl::set_thresholds(const Settings& settings, std::vector<float>
     return Status();
 }
 
-Status Engine::Impl::detect(const Picture* images, std::size_t count, const Settings& settings,
-                            std::vector<Detections>& found) {
+// Calls `keep(outputs, image of the chunk, layout, number of the image)` for each image, while the outputs are valid.
+template <class Keep>
+Status Engine::Impl::each(const Picture* images, std::size_t count, const Settings& settings, const Keep& keep) {
     return with_context(settings, [&](Context& context) {
-        found.resize(count);
         for (std::size_t start = 0; start < count; start += chunk_) {
             const std::size_t part = std::min(chunk_, count - start);
-            GD_CHECK(detect_chunk(context, images + start, part, found.data() + start));
+            RunOutputs outputs;
+            GD_CHECK(run_chunk(context, images + start, part, outputs));
+            for (std::size_t i = 0; i < part; ++i) GD_CHECK(keep(outputs, i, context.layout, start + i));
         }
         return Status();
     });
 }
 
-Status Engine::Impl::detect_chunk(Context& context, const Picture* images, std::size_t count,
-                                  Detections* found) const {
+Status Engine::Impl::detect(const Picture* images, std::size_t count, const Settings& settings,
+                            std::vector<Detections>& found) {
+    found.resize(count);
+    return each(images, count, settings,
+                [&](const RunOutputs& outputs, std::size_t i, const Layout& layout, std::size_t image) {
+                    found[image].height = images[image].pixels.height;
+                    found[image].width = images[image].pixels.width;
+                    collect(outputs, i, layout, found[image]);
+                    return Status();
+                });
+}
+
+Status Engine::Impl::panoptic(const Picture* images, std::size_t count, const Settings& settings,
+                              std::vector<Panoptic>& found) {
+    if (!executor_->has_segments()) return bad_input(detector, " finds no panoptic segments");
+    found.clear();
+    return each(images, count, settings,
+                [&](const RunOutputs& outputs, std::size_t i, const Layout& layout, std::size_t image) {
+                    FuseSegments args;
+                    const auto row = [&](int output) {
+                        TensorView view = outputs.segments[output];
+                        const std::size_t bytes = view.bytes() / static_cast<std::size_t>(view.dims[0]);
+                        view.data = static_cast<std::byte*>(view.data) + i * bytes;
+                        std::copy(view.dims.size + 1, view.dims.size + view.dims.rank, view.dims.size);
+                        view.dims.size[--view.dims.rank] = 0;
+                        return view;
+                    };
+                    args.scores = row(0), args.labels = row(1), args.things = row(2), args.logits = row(3);
+                    const std::array<float, 4> span = whole_canvas(layout, i);
+                    std::copy(span.begin(), span.end(), args.span);
+                    args.height = images[image].pixels.height, args.width = images[image].pixels.width;
+                    FusedSegments fused;
+                    GD_CHECK(fuse_segments(args, fused));
+                    Panoptic& one = found.emplace_back();
+                    one.height = args.height, one.width = args.width, one.map = std::move(fused.map);
+                    for (std::size_t k = 0; k < fused.labels.size(); ++k) {
+                        one.segments.push_back(
+                            {static_cast<std::int32_t>(k) + 1, fused.labels[k], fused.things[k] != 0, fused.areas[k]});
+                    }
+                    return Status();
+                });
+}
+
+Status Engine::Impl::run_chunk(Context& context, const Picture* images, std::size_t count, RunOutputs& outputs) const {
     // A fixed batch is filled up with copies of the last image.
     const auto batch = batch_.value_or(static_cast<std::int64_t>(count));
     const auto filled = static_cast<std::size_t>(batch);
@@ -140,18 +186,11 @@ Status Engine::Impl::detect_chunk(Context& context, const Picture* images, std::
     auto* pixels = context.pixels.reserve_for<float>(batch * 3 * layout.canvas.height * layout.canvas.width);
     GD_CHECK(place(images, count, filled, rule_, layout, context.scratch, pixels));
     RunInputs inputs;
-    RunOutputs outputs;
     inputs.pixels = f32_view(pixels, {batch, 3, layout.canvas.height, layout.canvas.width});
     inputs.size = f32_view(layout.size.data(), {batch, 2});
     inputs.geometry = f32_view(layout.geometry.data(), {batch, 4});
     inputs.thresholds = context.thresholds.data();
-    GD_CHECK(executor_->run(*context.run, inputs, outputs));
-    for (std::size_t i = 0; i < count; ++i) {
-        found[i].height = images[i].pixels.height;
-        found[i].width = images[i].pixels.width;
-        collect(outputs, i, layout, found[i]);
-    }
-    return Status();
+    return executor_->run(*context.run, inputs, outputs);
 }
 
 void Engine::Impl::collect(const RunOutputs& out, std::size_t image, const Layout& layout, Detections& found) const {

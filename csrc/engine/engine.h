@@ -30,6 +30,9 @@ class Engine::Impl {
     // a call as large. May be called on several threads at once.
     Status detect(const Picture* images, std::size_t count, const Settings& settings, std::vector<Detections>& found);
 
+    // Gives the pixels of any number of images to segments; as `detect`, but allocates its results.
+    Status panoptic(const Picture* images, std::size_t count, const Settings& settings, std::vector<Panoptic>& found);
+
     // Runs the plan on one prepared batch, whose shapes are checked, and hands out its outputs while they are valid.
     Status run(const RunInputs& batch, const Settings& settings, const Watch* watch, const Watch& take);
 
@@ -54,7 +57,9 @@ class Engine::Impl {
     Result<std::unique_ptr<Context>> take_context();
     Status set_thresholds(const Settings& settings, std::vector<float>& values) const;
     Status check_batch(const RunInputs& batch) const;
-    Status detect_chunk(Context& context, const Picture* images, std::size_t count, Detections* found) const;
+    template <class Keep>
+    Status each(const Picture* images, std::size_t count, const Settings& settings, const Keep& keep);
+    Status run_chunk(Context& context, const Picture* images, std::size_t count, RunOutputs& outputs) const;
     void collect(const RunOutputs& out, std::size_t image, const Layout& layout, Detections& found) const;
 
     std::unique_ptr<Executor> executor_;

@@ -57,6 +57,14 @@ Status check_outputs(const RunOutputs& out, std::int64_t images, bool masks) {
     GD_CHECK(expect(op, "output labels", out.labels, DType::i64, {{"N", images}, {"K", rows}}));
     GD_CHECK(expect(op, "output count", out.count, DType::i64, {{"N", images}}));
     if (masks) GD_CHECK(expect(op, "output masks", out.masks, DType::f32, {{"N", images}, "M", "P", "Q"}));
+    if (out.segments[0].dims.rank > 0) {
+        GD_CHECK(expect(op, "output segment_scores", out.segments[0], DType::f32, {{"N", images}, "S"}));
+        const std::int64_t queries = out.segments[0].dims[1];
+        GD_CHECK(expect(op, "output segment_labels", out.segments[1], DType::i64, {{"N", images}, {"S", queries}}));
+        GD_CHECK(expect(op, "output segment_things", out.segments[2], DType::i64, {{"N", images}, {"S", queries}}));
+        GD_CHECK(expect(op, "output segment_logits", out.segments[3], DType::f32,
+                        {{"N", images}, {"S", queries}, "R", "C"}));
+    }
     const std::int64_t most = masks ? std::min(rows, out.masks.dims[1]) : rows;
     for (std::int64_t n = 0; n < images; ++n) {
         const std::int64_t count = out.count.i64()[n];
@@ -124,7 +132,11 @@ Status Executor::number_values(const Header& header) {
         const auto* place = std::find(std::begin(kDetectionOutputs), std::end(kDetectionOutputs), key);
         if (place != std::end(kDetectionOutputs)) outputs_[place - std::begin(kDetectionOutputs)] = found->second;
         if (key == "masks") masks_ = found->second;
+        const auto* said = std::find(std::begin(kSegmentOutputs), std::end(kSegmentOutputs), key);
+        if (said != std::end(kSegmentOutputs)) segments_[said - std::begin(kSegmentOutputs)] = found->second;
     }
+    const auto absent = std::count(std::begin(segments_), std::end(segments_), kAbsent);
+    if (absent != 0 && absent != 4) return corrupt("the plan has some outputs of panoptic segments, and lacks others");
     return Status();
 }
 
@@ -199,8 +211,8 @@ Status Executor::assign_rooms(const Header& header) {
             steps_[i].rooms.push_back(room);
             if (room.bytes == 0) continue;
             for (const Placed& other : placed) {
-                const bool apart =
-                    room.offset + room.bytes <= other.room.offset || other.room.offset + other.room.bytes <= room.offset;
+                const bool apart = room.offset + room.bytes <= other.room.offset ||
+                                   other.room.offset + other.room.bytes <= room.offset;
                 if (apart || other.dies < i) continue;
                 return corrupt("the memory plan gives '", name, "' bytes of '", other.name, "', which is still needed");
             }
@@ -244,12 +256,16 @@ Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outp
         if (!done.ok()) return explained(context, steps_[i], done);
         if (watch == nullptr) continue;
         for (std::size_t k = 0; k < steps_[i].outputs.size(); ++k) {
-            GD_CHECK((*watch)(steps_[i].row.outputs[k], context.values[static_cast<std::size_t>(steps_[i].outputs[k])]));
+            GD_CHECK(
+                (*watch)(steps_[i].row.outputs[k], context.values[static_cast<std::size_t>(steps_[i].outputs[k])]));
         }
     }
     const auto output = [&](int place) { return context.values[static_cast<std::size_t>(outputs_[place])]; };
-    outputs = {output(0), output(1), output(2), output(3), {}};
+    outputs = {output(0), output(1), output(2), output(3), {}, {}};
     if (masks_ >= 0) outputs.masks = context.values[static_cast<std::size_t>(masks_)];
+    for (std::size_t i = 0; has_segments() && i < 4; ++i) {
+        outputs.segments[i] = context.values[static_cast<std::size_t>(segments_[i])];
+    }
     return check_outputs(outputs, inputs.pixels.dims[0], masks_ >= 0);
 }
 

@@ -1,8 +1,8 @@
 // Runs a plan: segments by their backend, native steps by the kernels, between buffers that are kept.
 //
 // Everything about names is settled at open: values are numbered, and results of native steps get a place in the arena
-// that the file's memory plan lays out. A value that is larger than planned, as in a batch of another size, and one that
-// the plan lacks, get a slot, which values that are never alive together share. A run only fills views; results of
+// that the file's memory plan lays out. A value that is larger than planned, as in a batch of another size, and one
+// that the plan lacks, get a slot, which values that are never alive together share. A run only fills views; results of
 // segments stay in the backend's memory.
 #pragma once
 
@@ -31,9 +31,11 @@ struct RunInputs {
 using Watch = std::function<Status(const std::string& name, const TensorView& value)>;
 
 // Detections of one run, padded: boxes f32[N K 4], scores f32[N K], labels i64[N K], count i64[N] in 0..K; and masks
-// f32[N M P Q], where the plan has them, M at least the largest count. Without masks, theirs has rank 0.
+// f32[N M P Q], where the plan has them, M at least the largest count. Without masks, theirs has rank 0. What queries
+// say of panoptic segments, in the order of `kSegmentOutputs`: f32[N S], i64[N S], i64[N S], f32[N S R C], or rank 0.
 struct RunOutputs {
     TensorView boxes, scores, labels, count, masks;
+    TensorView segments[4];
 };
 
 class Executor {
@@ -69,6 +71,9 @@ class Executor {
     // Fails with internal, naming the step and the line that declared it.
     Status run(Context& context, const RunInputs& inputs, RunOutputs& outputs, const Watch* watch = nullptr) const;
 
+    // Whether the plan says what panoptic segments are.
+    [[nodiscard]] bool has_segments() const { return segments_[0] >= 0; }
+
     // All outputs of the plan by name, of the context's latest run.
     Status outputs(const Context& context, const Watch& take) const;
 
@@ -77,7 +82,7 @@ class Executor {
         StepRow row;
         std::vector<int> inputs;  // value numbers; -1: absent
         std::vector<int> outputs;
-        std::vector<int> slots;      // of the outputs of a native step
+        std::vector<int> slots;       // of the outputs of a native step
         std::vector<ArenaRow> rooms;  // of the same; without bytes where the memory plan lacks the value
         std::unique_ptr<Segment> segment;
         std::unique_ptr<NativeCall> native;
@@ -102,6 +107,7 @@ class Executor {
     std::vector<std::pair<std::string, int>> all_outputs_;
     int outputs_[4] = {};  // value numbers, in the order of `kDetectionOutputs`
     int masks_ = -1;       // value number; -1: the plan has none
+    int segments_[4] = {-1, -1, -1, -1};
 };
 
 }  // namespace graphdet

@@ -105,6 +105,16 @@ Result<Detections> Engine::detect(const ImageView& image, const Thresholds& thre
     return std::move(found->front());
 }
 
+Result<std::vector<Panoptic>> Engine::panoptic(const ImageView* images, std::size_t count) const {
+    return guarded([&]() -> Result<std::vector<Panoptic>> {
+        std::vector<Picture> pictures;
+        std::vector<Panoptic> found;
+        GD_CHECK(pictures_of(images, count, pictures));
+        GD_CHECK(impl_->panoptic(pictures.data(), count, {}, found));
+        return found;
+    });
+}
+
 std::future<Result<std::vector<Detections>>> Engine::submit(const ImageView* images, std::size_t count,
                                                             const Thresholds& thresholds) const {
     using Found = Result<std::vector<Detections>>;

@@ -82,6 +82,7 @@ struct Header {
 
 constexpr const char* kGraphInputs[] = {"pixels", "size", "geometry"};
 constexpr const char* kDetectionOutputs[] = {"boxes", "scores", "labels", "count"};
+constexpr const char* kSegmentOutputs[] = {"segment_scores", "segment_labels", "segment_things", "segment_logits"};
 
 // Reads and checks header text, field by field; a failure names the field.
 Status read_header(std::string text, Header& header);

@@ -1,5 +1,6 @@
-/* detect_c ENGINE.gdet [--masks FOLDER] IMAGE.ppm...: the detections of up to 64 images by the C interface alone, one a
- * line. With --masks, writes the mask of each as FOLDER/<image>_<object>.pgm, both counted from 0. */
+/* detect_c ENGINE.gdet [--masks FOLDER | --segments FOLDER] IMAGE.ppm...: the detections of up to 64 images by the C
+ * interface alone, one a line. With --masks, writes the mask of each as FOLDER/<image>_<object>.pgm, both counted from 0.
+ * With --segments, panoptic segments instead: id, class, 1 for things, pixels; their ids go to FOLDER/<image>.pgm. */
 #include <graphdet/graphdet_c.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,17 +70,46 @@ static int write_masks(const gd_result* result, const gd_image* image, const cha
     return failed || mask == NULL;
 }
 
+/* Prints the segments of image number `number` and writes their map, two bytes a pixel; 0 when all went well. */
+static int write_segments(const gd_engine* engine, const gd_image* image, const char* folder, int number) {
+    const size_t pixels = (size_t)image->height * (size_t)image->width;
+    gd_panoptic* result = NULL;
+    char path[1024];
+    FILE* file = NULL;
+    size_t count = 0, i = 0;
+    int failed = 0;
+    if (gd_engine_panoptic(engine, image, 1, &result) != GD_OK) {
+        fprintf(stderr, "detect_c: %s\n", gd_last_error());
+        return 1;
+    }
+    const gd_segment* found = gd_panoptic_segments(result, 0, &count);
+    const int32_t* map = gd_panoptic_map(result, 0);
+    for (i = 0; i < count; ++i) {
+        const char* name = gd_engine_class_name(engine, found[i].label);
+        printf("%ld %s %ld %ld\n", (long)found[i].id, name != NULL ? name : "?", (long)found[i].thing, (long)found[i].area);
+    }
+    snprintf(path, sizeof path, "%s/%d.pgm", folder, number);
+    file = fopen(path, "wb");
+    failed = file == NULL || fprintf(file, "P5\n%ld %ld\n65535\n", (long)image->width, (long)image->height) < 0;
+    for (i = 0; !failed && i < pixels; ++i) failed = fputc(map[i] >> 8, file) == EOF || fputc(map[i] & 255, file) == EOF;
+    if (file != NULL) failed |= fclose(file) != 0;
+    if (failed) fprintf(stderr, "detect_c: cannot write %s\n", path);
+    gd_panoptic_free(result);
+    return failed;
+}
+
 int main(int count, char** words) {
     gd_engine* engine = NULL;
-    const char* folder = NULL;
+    const char *folder = NULL, *segments = NULL;
     gd_image images[64];
     int first = 2;
     uint8_t* pixels[64] = {NULL};
     gd_job* jobs[64] = {NULL};
     int i = 0, failed = 0;
     if (count > 3 && strcmp(words[2], "--masks") == 0) folder = words[3], first = 4;
+    if (count > 3 && strcmp(words[2], "--segments") == 0) segments = words[3], first = 4;
     if (count < first + 1 || count > first + 64) {
-        fprintf(stderr, "usage: detect_c ENGINE.gdet [--masks FOLDER] IMAGE.ppm...\n");
+        fprintf(stderr, "usage: detect_c ENGINE.gdet [--masks FOLDER | --segments FOLDER] IMAGE.ppm...\n");
         return 1;
     }
     failed = gd_engine_load(words[1], 1, &engine) != GD_OK;
@@ -90,6 +120,8 @@ int main(int count, char** words) {
         failed = pixels[i] == NULL;
         if (failed) {
             fprintf(stderr, "detect_c: cannot read %s\n", words[i + first]);
+        } else if (segments != NULL) {
+            failed = write_segments(engine, &images[i], segments, i);
         } else if (gd_engine_submit(engine, &images[i], 1, GD_DEFAULT, GD_DEFAULT, &jobs[i]) != GD_OK) {
             fprintf(stderr, "detect_c: %s\n", gd_last_error());
             failed = 1;

@@ -106,10 +106,22 @@ def zoo() -> str:
     known = [facts_of(variant) for variant in detectors.variants().values()]
     note = (
         "AP: box AP on COCO val2017 as the reference configuration reports it. GFLOPs: 1e9 multiply-adds for one image "
-        "at the test size. by_phase: nodes of the inference graph that training declares in another form."
+        "at the test size. by_phase: nodes of the inference graph that training declares in another form. parity: "
+        "stages, detections, losses and gradients beside the reference's, as `make parity` recorded it."
     )
     parts = ["# Zoo", MADE, note]
-    columns = ("name", "params (M)", "GFLOPs", "test size", "classes", "AP", "by_phase", "targets", "reference")
+    columns = (
+        "name",
+        "params (M)",
+        "GFLOPs",
+        "test size",
+        "classes",
+        "AP",
+        "by_phase",
+        "targets",
+        "parity",
+        "reference",
+    )
     for paper, group in groupby(known, key=lambda f: f.paper):
         rows: list[tuple[object, ...]] = []
         for f in group:
@@ -122,7 +134,9 @@ def zoo() -> str:
                 "" if f.ap is None else f.ap,
                 by_phase_nodes(detectors.get(f.name)),
             )
-            rows.append((f"`{f.name}`", *figures, ", ".join(f.targets), f"`{f.upstream}`" if f.upstream else ""))
+            rows.append(
+                (f"`{f.name}`", *figures, ", ".join(f.targets), f.parity, f"`{f.upstream}`" if f.upstream else "")
+            )
         parts += [f"## {paper.partition(':')[0]}", paper, _table(columns, rows)]
     return _join(parts)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +17,8 @@ class Facts:
     """One line of the zoo's table.
 
     parameters: learned numbers · multiply_adds: at `size`, one image · ap: box AP on COCO that the reference reports ·
-    targets: what it can be compiled to.
+    targets: what it can be compiled to · parity: whether it was found equal to the reference in stages, detections,
+    losses and gradients: `passed`, `outdated` where its graph is another since then, `unrecorded` where none passed.
     """
 
     name: str
@@ -26,6 +30,7 @@ class Facts:
     ap: float | None
     upstream: str
     targets: tuple[str, ...]
+    parity: str
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -50,7 +55,21 @@ def facts_of(variant: Variant) -> Facts:
         ap=variant.row.ap,
         upstream=variant.row.upstream,
         targets=targets_of(graph),
+        parity=parity_of(graph),
     )
+
+
+@cache
+def compared() -> dict[str, dict[str, str]]:
+    """What tests/parity recorded: by variant the case, and the hash of the graph that passed all of it."""
+    found: dict[str, dict[str, str]] = json.loads(files("graphdet.zoo").joinpath("parity.json").read_text("utf-8"))
+    return found
+
+
+def parity_of(graph: Graph) -> str:
+    """The state of a variant's inference graph: `passed`, `outdated` or `unrecorded`."""
+    record = compared().get(graph.name)
+    return "unrecorded" if record is None else "passed" if record["graph"] == graph.hash else "outdated"
 
 
 def targets_of(graph: Graph) -> tuple[str, ...]:

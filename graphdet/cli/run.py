@@ -1,8 +1,10 @@
-"""Detect objects in images: pictures with boxes, and detections.json."""
+"""Detect objects in images: pictures with boxes, and detections.json; panoptic segments."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from graphdet.cli._images import find_images, picture_names, refuse_overwriting
 from graphdet.cli._output import detections_table, emit, json_option, make_folder, note, progress, warn, write_text
 
 if TYPE_CHECKING:
+    from graphdet.records import Array, Panoptic
     from graphdet.runtime import Engine
 
 
@@ -25,17 +28,30 @@ if TYPE_CHECKING:
 @click.option(
     "--iou", type=click.FloatRange(0, 1), help="Overlap above which a worse box goes.  [default: the engine's]"
 )
+@click.option(
+    "--panoptic-out",
+    type=click.Path(path_type=Path),
+    help="Find panoptic segments instead: pictures of them, and panoptic.json with its PNGs in this folder.",
+)
 @json_option
 def command(
-    engine_file: Path, images: tuple[Path, ...], out: Path, score: float, iou: float | None, as_json: bool
+    engine_file: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    score: float,
+    iou: float | None,
+    panoptic_out: Path | None,
+    as_json: bool,
 ) -> None:
     """Run ENGINE (.gdet) on image files or folders of them.
 
-    An image that cannot be read is skipped with a warning, and the exit code is 1. Ctrl-C keeps what is done.
+    An image that cannot be read is skipped with a warning, and the exit code is 1. Ctrl-C keeps what is done. Panoptic
+    results are in COCO's format; the id of an image is its name where all names are numbers, else its place from 1.
 
     \b
-    Example:
+    Examples:
       graphdet run x.gdet photos/ --out found --score 0.5
+      graphdet run mask2former.gdet val2017/ --out found --panoptic-out found
     """  # noqa: D301
     from graphdet.errors import BadImage, MissingFile
     from graphdet.runtime import load
@@ -45,12 +61,19 @@ def command(
     pictures = [make_folder(out) / name for name in picture_names(files)]
     refuse_overwriting(files, pictures)
     records: list[dict[str, Any]] = []
+    segments: list[tuple[int, Panoptic]] = []
+    numbers = image_ids(files)
     failed, stopped = 0, False
     try:
         with progress("detecting", len(files), shown=not as_json) as step:
-            for file, picture in zip(files, pictures, strict=True):
+            for number, file, picture in zip(numbers, files, pictures, strict=True):
                 try:
-                    records.append(detect(engine, file, picture, score, iou, quiet=as_json))
+                    if panoptic_out is None:
+                        records.append(detect(engine, file, picture, score, iou, quiet=as_json))
+                    else:
+                        segments.append((number, panoptic(engine, file, picture)))
+                        facts = {"image": str(file), "id": number, "picture": picture.name}
+                        records.append({**facts, **segments[-1][1].as_dict()})
                 except (BadImage, MissingFile) as fault:
                     failed += 1
                     records.append({"image": str(file), "error": fault.as_dict()})
@@ -60,6 +83,8 @@ def command(
         stopped = True
         note(f"\ninterrupted: {len(records)} of {len(files)} images are done and kept")
     write_text(out / "detections.json", json.dumps(records, indent=1, ensure_ascii=False) + "\n")
+    if panoptic_out is not None:
+        write_segments(make_folder(panoptic_out) / "panoptic.json", segments)
     if as_json:
         emit({"detections": records, "failed": failed, "complete": not stopped, "out": str(out)})
     else:
@@ -74,21 +99,56 @@ def detect(
     engine: Engine, file: Path, picture: Path, score: float, iou: float | None, *, quiet: bool
 ) -> dict[str, Any]:
     """Run one image, write its picture, print its table; the record for detections.json."""
-    import cv2
-
     from graphdet.draw import draw_detections
-    from graphdet.errors import MissingFile
     from graphdet.runtime.preprocess import load_image
 
     pixels = load_image(file)
     found = engine(pixels, score=score, iou=iou)[0].above(score)
-    _, data = cv2.imencode(picture.suffix, draw_detections(pixels, found, score=score))
-    try:
-        picture.write_bytes(data.tobytes())
-    except OSError as fault:
-        raise MissingFile(
-            f"cannot write {picture}: {fault.strerror}", help="choose another folder with --out"
-        ) from None
+    write_picture(picture, draw_detections(pixels, found, score=score))
     if not quiet:
         detections_table(found, f"{file}: {len(found)} objects")
     return {"image": str(file), "picture": picture.name, **found.as_dict()}
+
+
+def panoptic(engine: Engine, file: Path, picture: Path) -> Panoptic:
+    """Segment one image and write its picture."""
+    from graphdet.draw import draw_panoptic
+    from graphdet.runtime.preprocess import load_image
+
+    pixels = load_image(file)
+    found = engine.panoptic(pixels)[0]
+    write_picture(picture, draw_panoptic(pixels, found))
+    return found
+
+
+def write_picture(file: Path, drawn: Array) -> None:
+    """Raises MissingFile where the folder cannot be written to."""
+    import cv2
+
+    from graphdet.errors import MissingFile
+
+    _, data = cv2.imencode(file.suffix, drawn)
+    try:
+        file.write_bytes(data.tobytes())
+    except OSError as fault:
+        raise MissingFile(f"cannot write {file}: {fault.strerror}", help="choose another folder with --out") from None
+
+
+def image_ids(files: Sequence[Path]) -> list[int]:
+    """The names of files, where they are different numbers; else 1, 2, ..."""
+    names = [int(file.stem) if file.stem.isdecimal() else -1 for file in files]
+    return names if len(set(names) - {-1}) == len(files) else list(range(1, len(files) + 1))
+
+
+def write_segments(file: Path, segments: Sequence[tuple[int, Panoptic]]) -> None:
+    """A results file in COCO's format. Its categories are the classes that were found, with label + 1 as id."""
+    import numpy as np
+
+    from graphdet.data import write_panoptic
+
+    found = {int(k): bool(t) for _, one in segments for k, t in zip(one.labels, np.asarray(one.things), strict=True)}
+    labels, names = sorted(found), segments[0][1].classes if segments else ()
+    categories = [{"id": k + 1, "name": names[k], "isthing": int(found[k])} for k in labels]
+    write_panoptic(
+        file, [(i, replace(one, labels=np.searchsorted(labels, one.labels))) for i, one in segments], categories
+    )

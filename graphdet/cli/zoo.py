@@ -7,13 +7,13 @@ import click
 from graphdet.cli._build import TARGETS
 from graphdet.cli._output import billion, emit, json_option, million, note, table
 
-COLUMNS = ("name", ">params M", ">GFLOPs", ">size", ">AP", "targets", "paper")
+COLUMNS = ("name", ">params M", ">GFLOPs", ">size", ">AP", "targets", "parity", "paper")
 
 
 @click.command()
 @json_option
 def command(as_json: bool) -> None:
-    """List every variant: parameters, cost of one image at its test size, published AP, targets, paper.
+    """List every variant: parameters, cost of one image at its test size, published AP, targets, parity, paper.
 
     \b
     Example:
@@ -34,12 +34,16 @@ def command(as_json: bool) -> None:
             f"{f.size[0]}x{f.size[1]}",
             f.ap,
             "all" if f.targets == TARGETS else " ".join(f.targets),
+            f.parity,
             citation(f.paper),
         )
         for f in found
     ]
     table(COLUMNS, rows)
-    note("GFLOPs: 1e9 multiply-adds for one image. AP: box AP on COCO val2017 as the reference reports it.")
+    note(
+        "GFLOPs: 1e9 multiply-adds for one image. AP: box AP on COCO val2017 as the reference reports it. "
+        "Parity: stages, detections, losses and gradients compared with the reference's."
+    )
 
 
 def citation(paper: str) -> str:

@@ -6,12 +6,13 @@ A figure of -1 stands where nothing was annotated and nothing found: there is no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from graphdet.data.coco import read_json
 from graphdet.data.panoptic import PanopticFile
 from graphdet.errors import BadDataset
 from graphdet.records import Array, Panoptic
@@ -137,20 +138,32 @@ def compare(truth: Panoptic, found: Panoptic, classes: int) -> Array:
 def evaluate_panoptic(truth: PanopticFile, results: str | Path) -> PanopticResult:
     """Score a results json, with its folder of PNGs beside it, on all images of the annotations.
 
+    Categories of results are known by name where the json lists them, else by the ids of the annotations.
+
     Raises:
         MissingFile: the json or the folder does not exist.
         BadDataset: results are malformed, or not of exactly the annotated images.
         BadImage: a PNG cannot be read.
     """
-    found = PanopticFile(results, categories=truth.categories)
+    found = PanopticFile(results, categories=None if _has_categories(results) else truth.categories)
+    labels = {name: label for label, name in enumerate(truth.classes)}
+    strange = [name for name in found.classes if name not in labels]
+    if strange:
+        raise BadDataset(f"{found.file}: class {strange[0]!r} is none of the {len(labels)} annotated ones")
+    place = np.array([labels[name] for name in found.classes], np.int64)
     wanted, given = ({image["id"] for image in one.images} for one in (truth, found))
     for i in sorted(given ^ wanted):
         fault = "is not annotated" if i in given else "has no result"
         raise BadDataset(f"{found.file}: image {i} {fault}", help="results hold each annotated image once")
     evaluator = PanopticEvaluator(truth.classes, truth.things)
     for image in truth.images:
-        evaluator.add(truth.panoptic(image["id"]), found.panoptic(image["id"]))
+        one = found.panoptic(image["id"])
+        evaluator.add(truth.panoptic(image["id"]), replace(one, labels=place[one.labels]))
     return evaluator.summarize()
+
+
+def _has_categories(results: str | Path) -> bool:
+    return "categories" in read_json(Path(results))
 
 
 def _positions(one: Panoptic) -> Array:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from graphdet import ops, zoo
+from graphdet.compiler.backends.target import find_target
 from graphdet.errors import BadWeights
 from graphdet.ir import Graph, constant, parameter, scope, tensor, trace, tracing
 from graphdet.ir.initial import initial_values
 from graphdet.ir.trace import graph_input
+from graphdet.runtime.adapters import open_segment
 
 torch = pytest.importorskip("torch")
 
@@ -182,3 +184,15 @@ def test_torch_compile_gives_the_same_losses(training: Graph) -> None:
     found = torch.compile(module)(**feed(training, batch()))
     for name, value in expected.items():
         assert found[name].item() == pytest.approx(value.item(), rel=1e-3)
+
+
+def test_no_output_of_a_segment_lies_in_an_input() -> None:
+    """The engine uses an input's memory again, while outputs are still read."""
+    with tracing("turned") as opened:
+        given = graph_input("x", tensor("f32", 2, 3))
+        graph = opened.graph({"y": ops.reshape(given, shape=(3, 2)), "z": ops.relu(given)})
+    segment = open_segment("torch", find_target("torch").build(graph, {}))
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    y, z = segment.run({"x": x})
+    x[:] = -1
+    assert (y.ravel().tolist(), z.ravel().tolist()) == ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from graphdet import zoo
-from graphdet.cli import _build, doctor
+from graphdet.cli import _build, _variants, doctor
 from graphdet.ir import parse, to_text, trace
 from graphdet.runtime.header import TARGETS
 from tests.cli.conftest import Run, document
@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_zoo_lists_every_variant(run: Run) -> None:
     rows = document(run("zoo", "--json"))
     assert [row["name"] for row in rows] == list(zoo.variants())
+    assert {row["parity"] for row in rows} <= {"passed", "outdated", "unrecorded"}
     nano = next(row for row in rows if row["name"] == "yolox_nano")
     assert nano["parameters"] == 912_159
     assert nano["size"] == [416, 416]
@@ -156,3 +157,18 @@ def test_doctor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert broken.exit_code == 1
     assert "needs: pip install no-such-module" in broken.stdout
     assert "MISSING" in broken.stdout
+
+
+def test_parity_is_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = trace(zoo.get("yolox_scenes"))
+    for record, state in (
+        ({}, "unrecorded"),
+        ({"yolox_scenes": {"graph": graph.hash}}, "passed"),
+        ({"yolox_scenes": {"graph": "another"}}, "outdated"),
+    ):
+        monkeypatch.setattr(_variants, "compared", lambda record=record: record)
+        assert _variants.parity_of(graph) == state
+
+
+def test_only_variants_are_recorded() -> None:
+    assert set(_variants.compared()) <= set(zoo.variants())

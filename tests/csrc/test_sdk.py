@@ -288,6 +288,25 @@ def masks_equal(programs: Path, engine: Path, files: list[Path], folder: Path) -
     assert (tinted & bitmaps[0].any(axis=0)).sum() > 0.9 * bitmaps[0].any(axis=0).sum()
 
 
+def test_panoptic_segments_equal_python(programs: Path, tmp_path: Path) -> None:
+    from tests.runtime.flag import FLAG, picture  # declared when the ops are
+
+    file = tmp_path / "flag.gdet"
+    write_artefact(file, graphdet.compile(FLAG, {}, size=(32, 48), certified=False))
+    images = list(_written(tmp_path, [picture(*size) for size in ((32, 48), (64, 96), (50, 31))]))
+    lines = [line.split() for line in run(programs / "detect_c", file, "--segments", tmp_path, *images).splitlines()]
+    found = load(file, threads=1).panoptic([str(image) for image in images])
+    wanted = []
+    for i, one in enumerate(found):
+        drawn = cv2.imread(str(tmp_path / f"{i}.pgm"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(drawn, one.map)
+        kinds = [str(int(thing)) for thing in np.asarray(one.things)]
+        rows = zip(one.as_dict()["segments"], kinds, strict=True)
+        wanted += [[str(s["id"]), s["class"], kind, str(s["area"])] for s, kind in rows]
+    assert lines == wanted
+    assert len(wanted) == 9
+
+
 def test_masks_of_a_detector_without_them(programs: Path, engine: Path, scenes: list[Path], tmp_path: Path) -> None:
     words = [str(programs / "detect_c"), str(engine), "--masks", str(tmp_path), *map(str, scenes)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

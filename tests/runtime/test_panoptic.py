@@ -9,11 +9,11 @@ import pytest
 
 from graphdet import compiler, ops
 from graphdet.errors import BadInput
-from graphdet.ir import Detector, Found, Image, Segments, constant, detector, row, setting
-from graphdet.records import Array, Panoptic, Preprocess
+from graphdet.records import Array, Panoptic
 from graphdet.runtime import Engine
 from graphdet.runtime.panoptic import fuse
 from tests.compiler import tiny
+from tests.runtime.flag import FLAG, picture
 
 SURE = 20.0  # a logit whose probability is 1
 
@@ -114,37 +114,20 @@ def test_equal_to_the_procedure(seed: int) -> None:
     assert ((found.map == 0) == (wanted == 9)).all()
 
 
-@detector({"flag": row(Preprocess(size=(32, 48), divisor=16), classes=("cat", "dog", "sky"))})
-def flag(image: Image) -> Detector:
-    """Three queries: the blue pixels are a cat, the green ones another, the red ones sky."""
-    logits = ops.resize(image.pixels, height=image.pixels.dim(2), width=image.pixels.dim(3)) - 128.0
-    n = image.batch
-    classes = constant(np.eye(3, dtype=np.float32)[[0, 0, 2]][None])
-    labels = ops.best_index(ops.reshape(ops.total(image.pixels, axes=(2, 3)), shape=(n, 3, 1)) * classes)
-    scores = ops.as_scores(0.9 + 0.0 * ops.cast(labels, to="f32"))
-    boxes = ops.as_boxes(ops.expand(0.0, shape=(n, 3, 4)), format="xyxy", frame="net")
-    kept = ops.nms(boxes, scores, labels, setting("score_threshold", 0.95), 0.5)
-    found = Found(ops.to_image(kept[0], image.geometry), *kept[1:])
-    return Detector(found, {}, segments=Segments(scores, labels, ops.cast(labels < 2, to="i64"), logits))
-
-
 @pytest.mark.parametrize("batch", [1, 2, "dynamic"])
 def test_from_images_to_segments(batch: Any) -> None:
     """Images of several sizes, also scaled; one more than the batch."""
-    artefact = compiler.compile(flag.variants["flag"], {}, "onnxruntime", size=(32, 48), batch=batch, certified=False)
+    artefact = compiler.compile(FLAG, {}, "onnxruntime", size=(32, 48), batch=batch, certified=False)
     engine = Engine(artefact)
-    pictures = []
-    for height, width in ((32, 48), (64, 96), (32, 30)):
-        picture = np.zeros((height, width, 3), np.uint8)
-        picture[:, : width // 3, 0], picture[:, width // 3 : 2 * width // 3, 1] = 255, 255
-        picture[: height // 2, 2 * width // 3 :, 2] = 255
-        pictures.append(picture)
-    for picture, found in zip(pictures, engine.panoptic(pictures), strict=True):
-        assert found.map.shape == picture.shape[:2]
+    pictures = [picture(*size) for size in ((32, 48), (64, 96), (32, 30))]
+    for image, found in zip(pictures, engine.panoptic(pictures), strict=True):
+        assert found.map.shape == image.shape[:2]
+        assert found.things is not None
+        assert found.things.tolist() == [True, True, False]
         assert (found.labels.tolist(), found.classes) == ([0, 0, 2], ("cat", "dog", "sky"))
-        wanted = np.where(picture.any(2), picture.argmax(2) + 1, 0)
+        wanted = np.where(image.any(2), image.argmax(2) + 1, 0)
         assert (found.map == wanted).mean() > 0.95, "pixels at edges, where the picture was scaled, may differ"
-        if picture.shape[0] == 32:
+        if image.shape[0] == 32:
             assert (found.map == wanted).all()
     assert len(engine(pictures[0])) == 1
     assert engine.panoptic([]) == []
@@ -156,3 +139,19 @@ def test_a_detector_of_boxes_has_no_segments() -> None:
     )
     with pytest.raises(BadInput, match="no panoptic segments"):
         engine.panoptic(np.zeros((20, 20, 3), np.uint8))
+
+
+def test_what_cannot_be_fused_is_told() -> None:
+    logits = boxes_of((0, 0, 5, 8))
+    said = queries_of(np.array([0.9]), np.array([1]), logits)
+    for wrong, text in (
+        ({"labels": np.zeros(2, np.int64)}, r"labels is i64\[2\]"),
+        ({"logits": logits[:, :0]}, "a grid is 0 x 10"),
+        ({"scores": said["scores"].astype(np.float64)}, "scores"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            fuse({**said, **wrong}, np.array([0, 0, 10, 8], np.float32), (8, 10))
+    with pytest.raises(ValueError, match="no box of positive extent"):
+        fuse(said, np.array([0, 0, 0, 8], np.float32), (8, 10))
+    lost = fuse({**said, "logits": np.full_like(logits, np.nan)}, np.array([0, 0, 10, 8], np.float32), (8, 10))
+    assert (len(lost), int(lost.map.sum())) == (0, 0)

@@ -18,10 +18,13 @@ class TorchSegment:
         self.module, self.outputs = module, outputs
 
     def run(self, inputs: dict[str, Array]) -> list[Array]:
-        """Outputs in the graph's order."""
+        """Outputs in the graph's order, none of them in the memory of an input, which the caller uses again."""
+        given = {k: torch.from_numpy(v) for k, v in inputs.items()}
+        borrowed = {x.untyped_storage().data_ptr() for x in given.values()}
         with torch.inference_mode():
-            found = self.module(**{k: torch.from_numpy(v) for k, v in inputs.items()})
-        return [found[name].numpy() for name in self.outputs]
+            made = self.module(**given)
+            found = [made[name] for name in self.outputs]
+            return [(x.clone() if x.untyped_storage().data_ptr() in borrowed else x).numpy() for x in found]
 
     def clone(self) -> TorchSegment:
         """Itself: a module in evaluation mode may run on several threads."""

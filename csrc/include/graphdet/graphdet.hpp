@@ -54,7 +54,8 @@ struct Detection {
 };
 
 // Masks of the objects of one image, as predicted: for each object, in their order, a grid of rows x columns
-// probabilities that spans a part of the image, (x1, y1, x2, y2) in its pixels. No rows: the detector predicts no masks.
+// probabilities that spans a part of the image, (x1, y1, x2, y2) in its pixels. No rows: the detector predicts no
+// masks.
 struct Grids {
     std::int64_t rows = 0;
     std::int64_t columns = 0;
@@ -75,6 +76,24 @@ struct GRAPHDET_API Detections {
     // Fail with bad_input for an object that there is not, or without masks; out_of_memory.
     [[nodiscard]] Result<std::vector<std::uint8_t>> bitmap(std::size_t object) const;
     [[nodiscard]] Result<std::string> runs(std::size_t object) const;
+};
+
+// A segment of an image: its pixels' number in `Panoptic::map`, its label, whether it is a countable thing, and how
+// many pixels it has.
+struct PanopticSegment {
+    std::int32_t id = 0;
+    std::int64_t label = -1;
+    bool thing = false;
+    std::int64_t area = 0;
+};
+
+// Panoptic segments of one image of height x width pixels: for each pixel, row by row, the id of its segment, or 0
+// where it has none.
+struct Panoptic {
+    std::vector<std::int32_t> map;
+    std::vector<PanopticSegment> segments;
+    std::int64_t height = 0;
+    std::int64_t width = 0;
 };
 
 struct LoadOptions {
@@ -111,8 +130,13 @@ class GRAPHDET_API Engine {
     // The same for one image.
     Result<Detections> detect(const ImageView& image, const Thresholds& thresholds = {}) const;
 
-    // The same on the engine's own threads: returns when the work is in the queue, which it waits for while the queue is
-    // full. The pixels must stay as they are until the future is ready. Every failure comes with the future, also
+    // Gives each pixel of `count` images to a segment or to none.
+    //
+    // Fails as `detect` does; with bad_input for a detector without panoptic segments.
+    Result<std::vector<Panoptic>> panoptic(const ImageView* images, std::size_t count) const;
+
+    // `detect` on the engine's own threads: returns when the work is in the queue, which it waits for while the queue
+    // is full. The pixels must stay as they are until the future is ready. Every failure comes with the future, also
     // engine_closed, for work that was not begun when the engine was closed or destroyed.
     std::future<Result<std::vector<Detections>>> submit(const ImageView* images, std::size_t count,
                                                         const Thresholds& thresholds = {}) const;

@@ -91,6 +91,26 @@ GRAPHDET_C_API const gd_detection* gd_result_objects(const gd_result* result, si
 /* The mask of an object of a detector that predicts masks: `out` gets height * width bytes of 0 and 1, row by row. */
 GRAPHDET_C_API gd_status gd_result_bitmap(const gd_result* result, size_t image, size_t object, uint8_t* out);
 
+/* --- panoptic segments */
+typedef struct gd_panoptic gd_panoptic;
+
+typedef struct gd_segment {
+    int32_t id;    /* of its pixels in the map */
+    int32_t thing; /* 1: a countable thing, 0: stuff */
+    int64_t label;
+    int64_t area; /* pixels */
+} gd_segment;
+
+/* Gives each pixel of the images to a segment or to none; free with gd_panoptic_free. `*out` is null on failure. */
+GRAPHDET_C_API gd_status gd_engine_panoptic(const gd_engine* engine, const gd_image* images, size_t count,
+                                            gd_panoptic** out);
+GRAPHDET_C_API void gd_panoptic_free(gd_panoptic* result); /* null is allowed */
+/* The id of each pixel's segment, 0 for none: as many as the image has pixels, row by row; valid as long as the result.
+ * Null where there is no such image. */
+GRAPHDET_C_API const int32_t* gd_panoptic_map(const gd_panoptic* result, size_t image);
+/* Segments of one image, `*count` of them; valid as long as the result. Null when there are none. */
+GRAPHDET_C_API const gd_segment* gd_panoptic_segments(const gd_panoptic* result, size_t image, size_t* count);
+
 #ifdef __cplusplus
 }
 #endif
