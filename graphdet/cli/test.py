@@ -12,7 +12,7 @@ from graphdet.cli._output import emit, facts, json_option, note, table
 if TYPE_CHECKING:
     from graphdet.eval import CocoResult, PanopticResult
 
-SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
 
 
 @click.command()
@@ -27,7 +27,7 @@ SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 @click.option(
     "--metric",
     "metrics",
-    type=click.Choice(["bbox", "segm", "proposal", "panoptic"]),
+    type=click.Choice(["bbox", "segm", "proposal", "lvis", "lvis-segm", "panoptic"]),
     multiple=True,
     help="Repeat for several; panoptic is for results files.  [default: bbox, and segm for a detector with masks]",
 )
@@ -85,7 +85,7 @@ def command(
         print_figures(figures)
         facts([("recall", _recalls(figures))])
     if save is not None:
-        written = [save, *(save.with_suffix(f".{metric}.json") for metric in result.also)]
+        written = [save, *(save.with_suffix(f".{m}.json") for m in result.also if m in ("segm", "proposal"))]
         note(f"detections written to {', '.join(map(str, written))}")
     click.get_current_context().exit(code)
 

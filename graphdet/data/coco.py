@@ -94,8 +94,17 @@ def read_annotations(file: Path) -> dict[str, Any]:
             width, height with non-negative width and height.
     """
     content = read_json(file)
+    if isinstance(content, dict) and isinstance(content.get("images"), list):
+        content["images"] = [_named(image) for image in content["images"]]
     check_annotations(content, str(file))
     return dict(content)
+
+
+def _named(image: Any) -> Any:
+    """An image record of LVIS v1, which names no file but an address: its last folder and name (`val2017/1.jpg`)."""
+    if not isinstance(image, dict) or "file_name" in image or not isinstance(image.get("coco_url"), str):
+        return image
+    return image | {"file_name": "/".join(image["coco_url"].split("/")[-2:])}
 
 
 def read_json(file: Path, what: str = "annotation file") -> Any:

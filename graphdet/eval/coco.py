@@ -18,6 +18,7 @@ from graphdet.data.coco import check_annotations, read_annotations, read_json
 from graphdet.data.dataset import Dataset, Sample
 from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset, UnknownName, nearest
+from graphdet.eval.lvis import lvis_figures
 from graphdet.eval.score import METRICS, CocoResult, Json, choose_backend, recalls, score
 from graphdet.records import Array, Detections, Truth
 
@@ -99,10 +100,12 @@ class CocoEvaluator:
         truth, images = self._ground_truth(), sorted(self._added)
         result = score(truth, self._rows, "bbox", images, self.backend)
         also: dict[str, dict[str, float]] = {}
+        if any(_shape_of(n) == "segm" for n in names) and self._rows and "segm" not in self.metrics:
+            raise BadDataset("masks cannot be scored: the detections or the annotations have none")
         if "segm" in names:
-            if self._rows and "segm" not in self.metrics:
-                raise BadDataset("masks cannot be scored: the detections or the annotations have none")
             also["segm"] = score(truth, self._rows, "segm", images, self.backend).figures()
+        for name in (n for n in names if n.startswith("lvis")):
+            also[name] = lvis_figures(truth, self._rows, _shape_of(name), images, self.backend)
         if "proposal" in names:
             also["proposal"] = recalls(truth, self._rows, images, self.backend)
         return replace(result, also=also)
@@ -159,7 +162,7 @@ def evaluate_results(
     Args:
         annotations: instances json.
         results: results json: a list of records with image_id, category_id, score and bbox or segmentation (RLE).
-        iou_type: `bbox`, `segm`, or `proposal`, whose figures are in the result's `also`.
+        iou_type: `bbox`, `segm`, or `proposal`, `lvis`, `lvis-segm`, whose figures are in the result's `also`.
         backend: see `CocoEvaluator`.
 
     Raises:
@@ -169,11 +172,15 @@ def evaluate_results(
     truth, (metric,) = read_annotations(Path(annotations)), check_metrics([iou_type])
     images = {image["id"] for image in truth["images"]}
     known = {c["id"] for c in truth["categories"]} | ({1} if metric == "proposal" else set())
-    rows = read_results(Path(results), images, known, metric)
+    rows = read_results(Path(results), images, known, _shape_of(metric))
     library = choose_backend(backend)
     if metric == "proposal":
         figures = recalls(truth, rows, sorted(images), library)
         return replace(score(truth, [], "bbox", [], library), also={metric: figures}, detections=len(rows))
+    if metric.startswith("lvis"):
+        figures = lvis_figures(truth, rows, _shape_of(metric), sorted(images), library)
+        empty = score(truth, [], "bbox", [], library)
+        return replace(empty, also={metric: figures}, images=len(images), detections=len(rows))
     return score(truth, rows, metric, sorted(images), library)
 
 
@@ -239,6 +246,11 @@ def _rows(image_id: int, detections: Detections, to_category: list[int | None]) 
         for (box, score, label), shape in zip(rows, shapes, strict=True)
         if to_category[label] is not None
     ]
+
+
+def _shape_of(metric: str) -> str:
+    """What a measure compares: `segm` or `bbox`."""
+    return "segm" if metric.endswith("segm") else "bbox"
 
 
 def _annotations_of(truth: Dataset | Mapping[str, Any] | str | Path) -> Json:

@@ -68,7 +68,7 @@ def evaluate(
     result = evaluator.summarize(metrics)
     if results is not None:
         evaluator.write_results(results)
-        for metric in result.also:
+        for metric in result.also.keys() & {"segm", "proposal"}:
             evaluator.write_results(Path(results).with_suffix(f".{metric}.json"), metric)
     return replace(result, complete=len(evaluator) == count)
 

@@ -16,7 +16,7 @@ import numpy as np
 from graphdet.errors import BackendMissing, UnknownName, nearest
 
 BACKENDS = ("auto", "pycocotools", "faster")
-METRICS = ("bbox", "segm", "proposal")
+METRICS = ("bbox", "segm", "proposal", "lvis", "lvis-segm")
 PROPOSALS = (100, 300, 1000)
 Json = dict[str, Any]
 
@@ -28,7 +28,8 @@ class CocoResult:
     AP: mean over IoU .50:.05:.95 and classes · s, m, l: objects of area below 32², up to 96², above (square pixels) ·
     AR1, AR10, AR100: best recall with so many detections per image · per_class: AP of each class ·
     images, detections: how many were evaluated · complete: False when evaluation was interrupted · also: figures of
-    other measures by their name, `segm` (those of masks) or `proposal` (see `recalls`).
+    other measures by their name, `segm` (those of masks), `proposal` (see `recalls`), `lvis`
+    and `lvis-segm` (see `lvis_figures`).
     """
 
     AP: float
@@ -122,9 +123,9 @@ def recalls(truth: Json, rows: list[Json], image_ids: list[int], backend: str) -
 
 def evaluated(
     truth: Json, rows: list[Json], iou_type: str, image_ids: list[int], backend: str, *, classless: bool = False,
-    overlaps: Sequence[float] = (),
+    overlaps: Sequence[float] = (), most: int = 0,
 ) -> Any:  # fmt: skip
-    """The library's finished evaluation: of boxes whatever their class, or at other IoUs than the twelve figures'."""
+    """The library's finished evaluation: of boxes whatever their class, at other IoUs, or of so many boxes an image."""
     package = "faster_coco_eval.core" if backend == "faster" else "pycocotools"
     library = importlib.import_module(f"{package}.coco")
     masks = importlib.import_module(f"{package}.mask")
@@ -137,11 +138,13 @@ def evaluated(
         evaluation.params.catIds = [c["id"] for c in truth["categories"]]
         if overlaps:
             evaluation.params.iouThrs = np.asarray(overlaps)
+        if most:
+            evaluation.params.maxDets = [most]
         if classless:
             evaluation.params.useCats, evaluation.params.maxDets = 0, list(PROPOSALS)
         evaluation.evaluate()
         evaluation.accumulate()
-        if not classless and not overlaps:
+        if not (classless or overlaps or most):
             evaluation.summarize()
     return evaluation
 
