@@ -95,8 +95,12 @@ class Order:
     """The image at a position of the endless run."""
 
     def __init__(self, sampling: Shuffled | Balanced | ClassAware, dataset: Dataset, seed: int) -> None:
+        self._made_of = sampling, dataset, seed
         self.length, epoch = sampling.epochs(dataset, seed)
         self._epoch: Epoch = lru_cache(maxsize=4)(epoch)
+
+    def __reduce__(self) -> tuple[type[Order], tuple[object, ...]]:
+        return Order, self._made_of
 
     def __call__(self, position: int) -> int:
         """Its place in the dataset."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from graphdet.data import Dataset, parse_data
-from graphdet.errors import BackendMissing, BadInput, InternalError
+from graphdet.errors import BackendMissing, BadInput
 from graphdet.eval.coco import result_rows
 from graphdet.runtime import load
 
@@ -62,9 +63,8 @@ def predict(
         done: told how many images are done, at first and after each share.
 
     Raises:
-        BadInput: the folder of parts is of another job. BackendMissing: Ray is not installed.
+        BadInput: the folder of parts is of another job, or a process died. BackendMissing: Ray is not installed.
         MissingFile, BadImage, BadArtefact, ...: of the engine and the data.
-        InternalError: a process died.
     """
     output, count = Path(output), len(parse_data(job.data))
     parts = output.with_name(output.name + ".parts")
@@ -106,18 +106,22 @@ def _here(job: Job, shares: Sequence[Share], workers: int) -> Iterator[tuple[Sha
 
 
 def _in_processes(job: Job, shares: Sequence[Share], workers: int) -> Iterator[tuple[Share, str]]:
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool:
         waiting = {pool.submit(detect_share, job, share): share for share in shares}
         try:
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     yield waiting.pop(future), future.result()
         except BrokenProcessPool:
-            raise InternalError(
+            raise BadInput(
                 "a process died while it detected objects", help="out of memory? fewer --workers; the rest is kept"
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
 
 
 class _Actor:

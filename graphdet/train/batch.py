@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,7 @@ from graphdet.data.dataset import Dataset, Sample
 from graphdet.data.order import Order, Shuffled
 from graphdet.data.transforms import Change, CopyPaste, apply
 from graphdet.data.transforms.move import bitmap
-from graphdet.errors import BadDataset
+from graphdet.errors import BadDataset, BadRecipe
 from graphdet.records import Array, Preprocess, Truth
 from graphdet.runtime.preprocess import Prepared, prepare
 
@@ -168,6 +172,9 @@ class Remembered:
     _kept: dict[int, Sample] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def __reduce__(self) -> tuple[type[Remembered], tuple[Dataset, int]]:
+        return Remembered, (self.dataset, self.limit)  # another process remembers for itself
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names of the dataset."""
@@ -194,16 +201,48 @@ class Remembered:
 
 
 @contextmanager
-def prefetched(batches: Batches, first: int, workers: int) -> Iterator[Iterator[list[Inputs]]]:
-    """Batches from step `first` on, without end, prepared ahead by threads; results do not depend on their number."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="graphdet-batch")
+def prefetched(
+    batches: Batches, first: int, workers: int, *, processes: bool = False
+) -> Iterator[Iterator[list[Inputs]]]:
+    """Batches from step `first` on, without end, prepared ahead; results do not depend on by how many, or by what.
+
+    processes: of their own instead of threads, for transforms that hold Python's lock. Raises BadRecipe where the
+    dataset cannot be sent to them, or one of them dies.
+    """
+    make: Callable[[int], list[Inputs]] = _prepare if processes else batches
+    pool = _processes(batches, workers) if processes else ThreadPoolExecutor(workers, "graphdet-batch")
     try:
-        yield _ahead(pool, batches, first, workers + 2)
+        yield _ahead(pool, make, first, workers + 2)
+    except BrokenProcessPool:
+        raise BadRecipe(
+            "a process that prepares batches died",
+            help="out of memory? fewer workers, less cache_mb; or loader=threads",
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ahead(pool: ThreadPoolExecutor, batches: Batches, step: int, depth: int) -> Iterator[list[Inputs]]:
+_sent: list[Batches] = []  # what a process that prepares batches was given
+
+
+def _processes(batches: Batches, workers: int) -> Executor:
+    try:
+        packed = pickle.dumps(batches)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise BadRecipe(f"the dataset cannot be sent to other processes: {error}", help="loader=threads") from error
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(packed,))
+
+
+def _begin(packed: bytes) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
+    _sent.append(pickle.loads(packed))
+
+
+def _prepare(step: int) -> list[Inputs]:
+    return _sent[0](step)
+
+
+def _ahead(pool: Executor, batches: Callable[[int], list[Inputs]], step: int, depth: int) -> Iterator[list[Inputs]]:
     waiting: deque[Future[list[Inputs]]] = deque(pool.submit(batches, step + i) for i in range(depth))
     while True:
         step += 1

@@ -173,7 +173,9 @@ class _Loop:
                 for note in self.setup.notes:
                     journal.note(note)
                     print(note, file=sys.stderr)
-            stream = stack.enter_context(prefetched(self.setup.batches, run.step, recipe.workers))
+            stream = stack.enter_context(
+                prefetched(self.setup.batches, run.step, recipe.workers, processes=recipe.loader == "processes")
+            )
             stack.enter_context(self._interruptible())
             self._call("start")
             while run.step < run.steps and not self.stopped:

@@ -17,7 +17,7 @@ _LEAST = {
     **{"batch": 1, "accumulate": 1, "resize_every": 1, "keep": 1, "threads": 1, "workers": 1},
     **{"steps": 0, "base_batch": 0, "seed": 0, "cache_mb": 0, "save_every": 0, "evaluate_every": 0},
 }
-_COMFORT = ("threads", "workers", "save_every", "evaluate_every", "cache_mb", "keep", "track", "device")
+_COMFORT = ("threads", "workers", "loader", "save_every", "evaluate_every", "cache_mb", "keep", "track", "device")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Recipe:
     - transforms, late_transforms: changes of samples, before and after the share `late_from` of the run, when the
       detector's late losses join too; None: the same · sampling: order of images · sizes: (height, width) of the
       network's target area, drawn anew every `resize_every` steps; none: the detector's own · seed.
-    - threads: of PyTorch · workers: threads that prepare batches · cache_mb: decoded images kept in memory ·
+    - threads: of PyTorch · workers: how many prepare batches · loader: `threads`, or `processes` of their own, for
+      transforms that hold Python's lock · cache_mb: decoded images kept in memory (by each such process) ·
       save_every, evaluate_every: in steps, 0 for once an epoch · keep: newest checkpoints · best_by: figure that
       chooses best.safetensors · track: `tensorboard`, `wandb`, `mlflow` · device: `cpu`, `cuda`, or `""` for either ·
       sync_norms: batch norms see the batches of all processes.
@@ -128,6 +129,7 @@ class Recipe:
     seed: int = 0
     threads: int = 2
     workers: int = 1
+    loader: Literal["threads", "processes"] = "threads"
     cache_mb: int = 2048
     save_every: int = 0
     evaluate_every: int = 0

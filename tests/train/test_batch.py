@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from graphdet.data import Sample, Scenes
+from graphdet.data.order import Balanced, Order
 from graphdet.data.transforms import Flip, Jitter, Rescale, Transform
-from graphdet.errors import BadDataset
+from graphdet.errors import BadDataset, BadRecipe
 from graphdet.records import Array, Preprocess, Truth
 from graphdet.runtime.preprocess import prepare
 from graphdet.train.batch import Batches, Plan, Remembered, batch_inputs, prefetched
@@ -146,6 +148,42 @@ def test_errors_of_workers_arrive() -> None:
             raise BadDataset("broken")
 
     with pytest.raises(BadDataset, match="broken"), prefetched(Batches(Broken(2), SPEC, 1), 0, 1) as stream:
+        next(stream)
+
+
+@dataclass(frozen=True)
+class Deadly(Numbered):
+    """Ends the process that reads it."""
+
+    def sample(self, index: int) -> Sample:
+        """Never comes back."""
+        os._exit(3)
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_batches_and_say_what_failed() -> None:
+    data = Scenes(5, size=(64, 96))
+    order = Order(Balanced(0.5), data, 1)
+    batches = Batches(Remembered(data, 1 << 20), SPEC, 3, seed=1, plan=Plan((Flip(), Jitter()), (), 3), order=order)
+    with prefetched(batches, 2, 2, processes=True) as stream:
+        for step in (2, 3, 4):
+            (found,) = next(stream)
+            (expected,) = batches(step)
+            assert all(np.array_equal(found[k], expected[k]) for k in expected)
+    with (
+        pytest.raises(BadRecipe, match="died"),
+        prefetched(Batches(Deadly(2), SPEC, 1), 0, 1, processes=True) as stream,
+    ):
+        next(stream)
+
+    @dataclass(frozen=True)
+    class Local(Numbered):
+        pass
+
+    with (
+        pytest.raises(BadRecipe, match="cannot be sent"),
+        prefetched(Batches(Local(2), SPEC, 1), 0, 1, processes=True) as stream,
+    ):
         next(stream)
 
 
