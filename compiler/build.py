@@ -73,7 +73,7 @@ def compile(
     origins = _origins(graph, parts.graph)
     taps = {k: v for k, v in parts.graph.taps.items() if not k.startswith(ORIGIN)}
     parts = replace(parts, graph=replace(parts.graph, taps=taps))
-    nominal = {"N": 1, **dict(zip("HW", fixed or canvas(variant), strict=True)), **sizes}
+    nominal = {**parts.graph.bounds, "N": 1, **dict(zip("HW", fixed or canvas(variant), strict=True)), **sizes}
     header = _header(variant, row, parts, Input(None if batch == "dynamic" else batch, fixed), nominal)
     header = replace(header, provenance=_provenance(graph, params) | {"views": [str(v) for v in views]})
     report("build")

@@ -27,9 +27,10 @@ class NodeCost:
 def cost(graph: Graph, sizes: Mapping[str, int]) -> list[NodeCost]:
     """One record a node, in execution order.
 
-    sizes: a number for each symbol of the graph (`{"N": 1, "H": 640, "W": 640}`).
-    Raises UnknownName for a symbol without a size.
+    sizes: a number for each symbol of the graph (`{"N": 1, "H": 640, "W": 640}`); one with a bound may be left out and
+    counts in full. Raises UnknownName for another symbol without a size.
     """
+    sizes = {**graph.bounds, **sizes}
     missing = [name for name in graph.symbols if name not in sizes]
     if missing:
         raise UnknownName(f"{graph.name}: no size is given for {', '.join(missing)}")

@@ -113,6 +113,11 @@ def corner_pool(x: NDArray[np.float32], /, *, side: str) -> NDArray[np.float32]:
 def corner_pool_backward(gradient: NDArray[np.float32], x: NDArray[np.float32], /, *, side: str) -> NDArray[np.float32]:
     """Gradient of corner_pool."""
 
+def cut_padding(
+    boxes: NDArray[np.float32], labels: NDArray[np.int64], count: NDArray[np.int64], /, *, steps: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Padded boxes and labels in as few rows as hold those that exist."""
+
 def decode_deltas(
     anchors: NDArray[np.float32],
     deltas: NDArray[np.float32],

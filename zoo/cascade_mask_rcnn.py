@@ -38,11 +38,12 @@ def cascade_mask_rcnn(
         placed, scores, labels, found = rcnn.select(
             image, stages.boxes, stages.logits, stages.deltas, num_classes, STAGES[-1].stds
         )
+        alone = ops.cut_padding(placed, labels, found)
         masks, losses = list[Value](), dict[str, Value]()
         for i, (stage, seen) in enumerate(zip(STAGES, stages.sampled, strict=True)):
             with scope("mask_head"), scope(i):
                 look = share(mask.mask_head(levels[:4], num_classes, width=width))
-                masks.append(mask.detect(look, placed, labels, found, name=f"roi_head.mask_head.{i}"))
+                masks.append(mask.detect(look, *alone, found, name=f"roi_head.mask_head.{i}"))
                 losses[f"s{i}.loss_mask"] = mask.loss(look, image, seen) * stage.weight
     return Detector(
         detections=Found(ops.to_image(placed, image.geometry), scores, labels, found, mask.mean(masks)),

@@ -39,7 +39,7 @@ def mask_rcnn(
             seen = head(sampled.boxes, sampled.count)
         with scope("mask_head"):
             look = share(mask.mask_head(levels[:4], num_classes, width=width))
-            masks = ops.as_masks(mask.detect(look, placed, labels, found), frame="roi")
+            masks = ops.as_masks(mask.detect(look, *ops.cut_padding(placed, labels, found), found), frame="roi")
             mask_loss = mask.loss(look, image, sampled)
     return Detector(
         detections=Found(ops.to_image(placed, image.geometry), scores, labels, found, masks),

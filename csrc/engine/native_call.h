@@ -58,14 +58,19 @@ class Attributes {
     }
     template <std::size_t n>
     void read(const char* name, std::array<std::int64_t, n>& out) {
+        std::vector<std::int64_t> numbers;
+        read(name, numbers);
+        if (failure_.ok() && numbers.size() != n) return wrong(name, "an array of as many integers as it takes");
+        if (failure_.ok()) std::copy(numbers.begin(), numbers.end(), out.begin());
+    }
+    void read(const char* name, std::vector<std::int64_t>& out) {
         const json::Value* value = find(name);
         if (value == nullptr) return;
-        const std::vector<json::Value> items = items_of(*value);
-        if (items.size() != n) return wrong(name, "an array of as many integers as it takes");
-        for (std::size_t i = 0; i < n; ++i) {
-            const std::optional<std::int64_t> number = integer(items[i]);
+        out.clear();
+        for (const json::Value& item : items_of(*value)) {
+            const std::optional<std::int64_t> number = integer(item);
             if (!number) return wrong(name, "an array of integers");
-            out[i] = *number;
+            out.push_back(*number);
         }
     }
     void read(const char* name, std::vector<float>& out) {

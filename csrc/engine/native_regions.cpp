@@ -1,4 +1,5 @@
 #include "engine/native_call.h"
+#include "ops/cut_padding/cut_padding.h"
 #include "ops/iou/iou.h"
 #include "ops/mask/mask.h"
 #include "ops/nms/nms.h"
@@ -119,6 +120,15 @@ Made make_roi_align_levels(Attributes& attributes) {
     });
 }
 
+Made make_cut_padding(Attributes& attributes) {
+    CutPadding args;
+    attributes.read("steps", args.steps);
+    return call<CutPadding>(args, [](const Operands& in, CutPadding& to) {
+        to.boxes = *in[0], to.labels = *in[1], to.count = *in[2];
+        return Status();
+    });
+}
+
 Made make_paste_masks(Attributes& attributes) {
     PasteMasks args;
     attributes.read("height", args.height);
@@ -143,6 +153,7 @@ Made make_pairwise_iou(Attributes& attributes) {
 
 const std::vector<OpRow>& region_ops() {
     static const std::vector<OpRow> ops = {
+        {"cut_padding", 3, 3, make_cut_padding},
         {"fast_nms", 5, 5, make_fast_nms},
         {"matrix_nms", 4, 4, make_matrix_nms},
         {"nms", 5, 5, make_nms},

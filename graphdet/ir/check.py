@@ -9,6 +9,7 @@ from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import TRAIN
 from graphdet.ir.source import render
 from graphdet.ir.types import dtype_name, tensor
+from graphdet.ir.walk import attribute_dims
 
 LEAVES = ("input", "param", "const")
 
@@ -20,6 +21,7 @@ def verify(graph: Graph) -> None:
     """
     defined: set[Value] = set()
     names: set[tuple[str, str]] = set()
+    sizes: set[str] = set()
     for node in graph.nodes:
         for i, value in enumerate(node.inputs):
             if value is not None and value not in defined:
@@ -29,6 +31,7 @@ def verify(graph: Graph) -> None:
             _check_leaf(node, names)
         else:
             _check_types(node)
+        _check_sizes(node, sizes)
         if graph.phase == "infer" and TRAIN in node.op.traits:
             raise _bad(node, "a TRAIN op stands in an inference graph")
         defined.update(node.outputs)
@@ -75,6 +78,20 @@ def _check_types(node: Node) -> None:
     if expected != found:
         shown = ", ".join(map(str, expected))
         raise _bad(node, f"has type {', '.join(map(str, found))}, but its operands give {shown}")
+
+
+def _check_sizes(node: Node, known: set[str]) -> None:
+    """Sizes that neither operands nor attributes have are made by the node: of data, under a name of their own.
+
+    `known` grows by what the node speaks of.
+    """
+    given = {s.name for v in node.inputs if v is not None for d in v.type.dims for s in d.symbols}
+    results = {s.name for v in node.outputs for d in v.type.dims for s in d.symbols}
+    if node.name not in LEAVES and not results <= given:
+        made = results - given - {s.name for d in attribute_dims(node) for s in d.symbols}
+        if made & known:
+            raise _bad(node, f"makes the size {min(made & known)!r}, which is another's name")
+    known |= results
 
 
 def _bad(node: Node, text: str) -> BadGraph:

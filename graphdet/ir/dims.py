@@ -9,6 +9,7 @@ form.
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -113,6 +114,17 @@ class Dim:
             for atom in monomial:
                 factor *= atom.evaluate(sizes)
             total += factor
+        return total
+
+    @property
+    def bound(self) -> int | None:
+        """What it never exceeds, as far as the bounds of its sizes tell; None where they do not."""
+        total = 0
+        for monomial, factor in self.terms:
+            parts = [_bound(atom) for atom in monomial]
+            if factor > 0 and None in parts:
+                return None
+            total += math.prod(p for p in parts if p is not None) * factor if factor > 0 else 0
         return total
 
     def substitute(self, sizes: Mapping[str, DimLike]) -> Dim:
@@ -256,6 +268,15 @@ def _exact(dividend: Dim, divisor: Dim) -> Dim:
             raise ArithmeticError(f"{dividend} is not divisible by {divisor}")
         out.append((tuple(rest), k // factor))
     return _collect(out)
+
+
+def _bound(atom: Atom) -> int | None:
+    if isinstance(atom, Symbol):
+        return atom.bound // atom.multiple if atom.bound else None
+    bounds = [a.bound for a in atom.arguments]
+    if atom.function == "floor":
+        return None if bounds[0] is None else bounds[0] // (bounds[1] or 1)
+    return min((b for b in bounds if b is not None), default=None)
 
 
 def _substitute(atom: Atom, sizes: Mapping[str, DimLike]) -> Dim:

@@ -220,9 +220,14 @@ class Graph:
 
     @cached_property
     def symbols(self) -> dict[str, Symbol]:
-        """Named sizes that occur in input types."""
-        found = {s.name: s for v in self.inputs.values() for d in v.type.dims for s in d.symbols}
+        """Named sizes: those of inputs, and those that ops make."""
+        found = {s.name: s for n in self.nodes for v in n.outputs for d in v.type.dims for s in d.symbols}
         return dict(sorted(found.items()))
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """What the named sizes never exceed, where that is known."""
+        return {s.name: s.bound for s in self.symbols.values() if s.bound}
 
     @cached_property
     def uses(self) -> dict[Value, list[tuple[Node, int]]]:

@@ -150,12 +150,17 @@ def resized(node: Node, inputs: tuple[Value | None, ...], sizes: Mapping[str, Di
     return Node.make(node.op, inputs, attributes, types, node.places, node.scope)
 
 
-def dims_of(node: Node) -> list[Dim]:
-    """All sizes that a node speaks of, in its attributes and in the types of its results."""
+def attribute_dims(node: Node) -> list[Dim]:
+    """The sizes that a node's attributes speak of."""
 
     def within(attribute: object) -> list[Dim]:
         if isinstance(attribute, tuple):
             return [d for a in attribute for d in within(a)]
         return [attribute] if isinstance(attribute, Dim) else []
 
-    return [*(d for a in node.attributes.values() for d in within(a)), *(d for v in node.outputs for d in v.type.dims)]
+    return [d for a in node.attributes.values() for d in within(a)]
+
+
+def dims_of(node: Node) -> list[Dim]:
+    """All sizes that a node speaks of, in its attributes and in the types of its results."""
+    return [*attribute_dims(node), *(d for v in node.outputs for d in v.type.dims)]

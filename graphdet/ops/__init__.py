@@ -52,7 +52,7 @@ from graphdet.ops.math import (
 from graphdet.ops.mirror import mirror, mirror_boxes
 from graphdet.ops.normalise import group_norm
 from graphdet.ops.overlap import aspect_gap, distance_iou, largest_overlap, pairwise_iou
-from graphdet.ops.padding import cells_inside, map_size
+from graphdet.ops.padding import cells_inside, cut_padding, map_size
 from graphdet.ops.points import point_losses, random_points, read_points
 from graphdet.ops.reduce import as_scores, best, best_index, mean_over_processes, one_hot, softmax, total
 from graphdet.ops.resize import matmul, resize
@@ -67,11 +67,11 @@ __all__ = [
     "absolute", "add", "anchor_grid", "as_boxes", "as_masks", "as_scores", "aspect_gap", "attention", "balanced_l1",
     "batch_norm", "batch_norm_train", "bce", "best", "best_index", "boxes_inside", "carafe", "cast", "cells_inside",
     "centreness", "class_columns", "clip_boxes", "concat", "conv2d", "conv_transpose2d", "corner_pool", "crop_masks",
-    "cross_entropy", "decode_deltas", "decode_distances", "decode_points", "deform_attention", "deform_conv2d",
-    "distance_iou", "div", "draw_centres", "dynamic_dice", "encode_deltas", "encode_distances", "encode_points",
-    "exists", "exp", "expand", "fast_nms", "focal_loss", "gather", "gather_rows", "greater", "group_norm", "hardest",
-    "index", "iou", "largest_overlap", "layer_norm", "leaky_relu", "less", "linear", "log", "logical_and",
-    "logical_not", "logical_or", "map_size", "mask_bounds", "masked_conv2d", "match_atss", "match_grid",
+    "cross_entropy", "cut_padding", "decode_deltas", "decode_distances", "decode_points", "deform_attention",
+    "deform_conv2d", "distance_iou", "div", "draw_centres", "dynamic_dice", "encode_deltas", "encode_distances",
+    "encode_points", "exists", "exp", "expand", "fast_nms", "focal_loss", "gather", "gather_rows", "greater",
+    "group_norm", "hardest", "index", "iou", "largest_overlap", "layer_norm", "leaky_relu", "less", "linear", "log",
+    "logical_and", "logical_not", "logical_or", "map_size", "mask_bounds", "masked_conv2d", "match_atss", "match_grid",
     "match_instances", "match_iou", "match_one_to_one", "match_points", "match_simota", "matmul", "matrix_decay",
     "matrix_nms", "max_pool", "maximum", "mean_over_processes", "minimum", "mirror", "mirror_boxes", "mul", "nms",
     "one_hot", "pairwise_iou", "paste_masks", "peak_focal_loss", "pick_rows", "point_grid", "point_losses",

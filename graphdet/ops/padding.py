@@ -1,4 +1,4 @@
-"""What lies inside each image of a padded batch."""
+"""What lies inside each image of a padded batch, and padding that is cut off."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from graphdet.errors import BadAttribute
+from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, SHAPE, Positive, op
+from graphdet.ir.op import FP32, NATIVE, SHAPE, Positive, op
+from graphdet.ir.types import Type
+from graphdet.ops.box import random_boxes
 from graphdet.ops.math import Example
 
 
@@ -75,3 +79,72 @@ def _(e: Any, level: Any) -> Any:
 @map_size.examples
 def _(rng: np.random.Generator) -> Iterator[Example]:
     yield ((1, 2, 3, 4),), {}
+
+
+@op("boxes<xyxy,F>[N M 4], labels[N M], i64[N] -> boxes<xyxy,F>[N R 4], labels[N R]", NATIVE)
+def cut_padding(
+    boxes: Value, labels: Value, count: Value, *, steps: tuple[Positive, ...] = (1, 4, 16, 32, 100)
+) -> tuple[Value, Value]:
+    """Padded boxes and labels in as few rows as hold those that exist, so that few boxes do not pay for a hundred.
+
+    The number of rows is the first of `steps` that no image's count exceeds (and M, where that is less): few sizes, as
+    backends prepare for each. It is a size of the graph that depends on data, named after the largest step: `R100`.
+    What follows has fewer rows, the same ones.
+    """
+    ...
+
+
+@cut_padding.infer
+def _(boxes: Type, labels: Type, count: Type, *, steps: tuple[int, ...]) -> tuple[Type, Type]:
+    if not steps or list(steps) != sorted(set(steps)):
+        raise BadAttribute(f"steps {steps} do not ascend", about="steps")
+    most = boxes.dims[1].bound
+    if most is None or most > steps[-1]:
+        raise BadAttribute(f"'boxes' has {boxes.dims[1]} rows, the last step is {steps[-1]}", about="steps")
+    rows = Dim.symbol(f"R{steps[-1]}", bound=steps[-1])
+    return boxes.with_dims((boxes.dims[0], rows, 4)), labels.with_dims((labels.dims[0], rows))
+
+
+def _rows(most: int, rows: int, steps: tuple[int, ...]) -> int:
+    """How many rows are kept of `rows`, of which `most` exist."""
+    return min(rows, next((s for s in steps if s >= most), rows))
+
+
+@cut_padding.reference
+def _(boxes: Any, labels: Any, count: Any, *, steps: tuple[int, ...]) -> Any:
+    rows = _rows(int(count.max()), boxes.shape[1], steps)
+    return boxes[:, :rows], labels[:, :rows]
+
+
+@cut_padding.torch
+def _(t: Any, boxes: Any, labels: Any, count: Any, *, steps: tuple[int, ...]) -> Any:
+    rows = _rows(int(count.max()), boxes.shape[1], steps)
+    return boxes[:, :rows], labels[:, :rows]
+
+
+@cut_padding.onnx
+def _(e: Any, boxes: Any, labels: Any, count: Any, *, steps: tuple[int, ...]) -> Any:
+    known, most = e.constant(np.asarray(steps, np.int64)), e.ReduceMax(count, keepdims=0)
+    rows = e.sizes((e.type(boxes).dims[1],))
+    enough = e.Where(e.Less(known, most), rows, known)
+    rows = e.Min(rows, e.ReduceMin(enough, keepdims=1))
+
+    def first(x: Any) -> Any:
+        return e.Slice(x, e.sizes((0,)), rows, e.sizes((1,)))
+
+    return first(boxes), first(labels)
+
+
+cut_padding.native("cut_padding")
+
+
+@cut_padding.examples
+def _(rng: np.random.Generator) -> Iterator[Example]:
+    def padded(n: int, k: int, *count: int) -> Any:
+        return random_boxes(rng, n, k), rng.integers(0, 9, (n, k)), np.asarray(count)
+
+    yield padded(2, 9, 2, 3), {"steps": (1, 4, 9)}
+    yield padded(2, 9, 0, 0), {"steps": (1, 4, 9)}
+    yield padded(2, 6, 5, 0), {"steps": (1, 4, 9)}
+    yield padded(1, 6, 4), {}
+    yield padded(1, 0, 0), {}

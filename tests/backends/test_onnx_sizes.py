@@ -39,8 +39,13 @@ DIMS = st.recursive(
 )
 
 
-def ask(dims: tuple[Dim, ...], types: dict[str, Type], sizes: dict[str, int]) -> tuple[Array, Array]:
-    """The sizes as a vector, and the first one as a scalar, computed by ONNX Runtime from inputs of the given types."""
+def ask(
+    dims: tuple[Dim, ...], types: dict[str, Type], sizes: dict[str, int], made: tuple[Dim, ...] = ()
+) -> tuple[Array, Array]:
+    """The sizes as a vector, and the first one as a scalar, computed by ONNX Runtime from inputs of the given types.
+
+    made: the sizes of a value that an operator makes.
+    """
     model = ModelProto(ir_version=8)
     model.opset_import.add(domain="", version=18)
     model.graph.name = "sizes"
@@ -51,6 +56,9 @@ def ask(dims: tuple[Dim, ...], types: dict[str, Type], sizes: dict[str, int]) ->
         for _ in type.dims:
             info.shape.dim.add()
         emitter.know(name, type, source=True)
+    if made:
+        value = emitter.constant(np.zeros([d.evaluate(sizes) for d in made], np.float32))
+        emitter.know(emitter.Identity(value), tensor("f32", *made))
     found = emitter.Identity(emitter.sizes(dims)), emitter.Identity(emitter.size(dims[0]))
     for name in found:
         model.graph.output.add(name=name).type.tensor_type.elem_type = TensorProto.INT64
@@ -80,3 +88,11 @@ def test_a_size_that_only_stands_inside_an_expression() -> None:
     assert vector.tolist() == [7, 15]
     with pytest.raises(InternalError, match="the size A can be read off no input"):
         ask((A,), {"x": tensor("f32", few)}, {"A": 9})
+
+
+@given(count=st.integers(0, 9))
+def test_a_size_that_depends_on_data(count: int) -> None:
+    """It is read off the value that shows it, also inside products of sizes that inputs show."""
+    made = Dim.symbol("R", bound=9)
+    vector, _ = ask((made, N * made * 3, N + 1), {"x": tensor("f32", N)}, {"N": 2, "R": count}, (made, N))
+    assert vector.tolist() == [count, 6 * count, 3]

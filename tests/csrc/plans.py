@@ -75,6 +75,7 @@ def with_all_ops() -> Artefact:
         ),
         ("roi_align", ("pixels", "rois"), ("r0",), {"size": [3, 4], "scale": 0.5, "samples": 2, "aligned": False}),
         ("roi_pool", ("pixels", "rois"), ("r1",), {"size": [3, 4], "scale": 1}),
+        ("cut_padding", ("n0", "n2", "n3"), ("c0", "c1"), {"steps": [2, 100]}),
         ("roi_align_levels", ("n0", "n3", "pixels", None), ("r2",), {"strides": [1], "size": [2, 2], "finest": 3}),
         ("paste_masks", ("masks", "n0", "n3"), ("r3",), {"height": 40, "width": 50, "threshold": 0.4}),
         ("deform_conv2d", ("map", "filters", "moves", None, None), ("r4",), {"stride": 1, "padding": 0}),

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graphdet import ops
 from graphdet.errors import BadGraph
-from graphdet.ir import Graph, Node, constant, tensor, tracing, verify
+from graphdet.ir import Dim, Graph, Node, constant, tensor, tracing, verify
+from graphdet.ir.trace import graph_input
 from graphdet.ir.types import boxes
 from tests.ir.tiny import graph
 
@@ -185,3 +187,21 @@ def test_the_line_is_shown() -> None:
         verify(wrong_type(graph()))
     assert "ir/tiny.py:" in caught.value.where
     assert "ops.to_image" in caught.value.where
+
+
+def cut(*steps: tuple[int, ...]) -> Graph:
+    """A graph that cuts one padding by one count after another."""
+    n, m = Dim.symbol("N"), Dim.symbol("M", bound=4)
+    with tracing("mine") as opened:
+        padded, labels = graph_input("boxes", boxes("net", n, m, 4)), graph_input("labels", tensor("i64", n, m))
+        counts = [graph_input(f"count{i}", tensor("i64", n)) for i in range(len(steps))]
+        few = [ops.cut_padding(padded, labels, c, steps=s)[0] for c, s in zip(counts, steps, strict=True)]
+    return opened.graph({f"few{i}": value for i, value in enumerate(few)})
+
+
+def test_two_sizes_of_data_have_two_names() -> None:
+    sound = cut((1, 4), (1, 8))
+    verify(sound)
+    assert sound.bounds == {"M": 4, "R4": 4, "R8": 8}
+    with pytest.raises(BadGraph, match="cut_padding: makes the size 'R4', which is another's name"):
+        verify(cut((1, 4), (2, 4)))

@@ -111,6 +111,19 @@ def test_constants_and_symbols() -> None:
     assert 5 - N == -(N - 5)
 
 
+def test_bounds() -> None:
+    rows, kinds = Dim.symbol("R", bound=100), Dim.symbol("B", 4, bound=40)
+    assert (rows.bound, kinds.bound, Dim.of(7).bound, N.bound) == (100, 40, 7, None)
+    assert (rows * 3 + kinds).bound == 340
+    assert (rows - kinds).bound == 100, "sizes are never negative"
+    assert (N * rows).bound is None
+    assert ((rows + 5) // 10).bound == 10
+    assert (N // 3).bound is None
+    assert minimum(N, rows * 2).bound == 200
+    assert minimum(N, H).bound is None
+    assert (rows - N).bound == 100
+
+
 @pytest.mark.parametrize("text", ["N**2", "f(N)", "N.x", "'N'", "N if N else 1", "1.5", "N[0]", "~N", "min(N)", "True"])
 def test_other_expressions_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a dimension"):

@@ -41,7 +41,10 @@ def of_label(logits: Value, labels: Value) -> Value:
 
 
 def detect(head: Head, boxes: Value, labels: Value, count: Value, *, name: str = "roi_head.mask_head") -> Value:
-    """What a head says of detections given in net pixels: scores [N K 28 28]. Its logits are tapped by `name`."""
+    """What a head says of detections given in net pixels: scores [N K 28 28]. Its logits are tapped by `name`.
+
+    It computes for padding too: cut that first.
+    """
     return ops.sigmoid(of_label(tap(name, head(boxes, count)), labels))
 
 

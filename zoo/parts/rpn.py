@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class Rpn:
             boxes = ops.clip_boxes(ops.gather_rows(ops.decode_deltas(anchors, deltas), row), size)
             found.append((boxes, scores, zero + level))
         boxes, scores, levels = (ops.concat(*parts, axis=1) for parts in zip(*found, strict=True))
+        boxes, scores = (by_phase(train=partial(ops.stop_gradient, x), infer=lambda x=x: x) for x in (boxes, scores))
         kept = ops.nms(boxes, scores, levels, score_threshold, iou_threshold, keep=most)
         tap("proposals.count", kept[3])
         return kept

@@ -38,7 +38,9 @@ def execute(
             continue
         operands = [None if v is None else table[v] for v in node.inputs]
         results = run_node(node, operands, sizes)
-        table.update(zip(node.outputs, results, strict=True))
+        for value, array in zip(node.outputs, results, strict=True):
+            table[value] = array
+            _learn_sizes(value, array, sizes)
     return {v: table[v] for v in wanted}
 
 
@@ -77,6 +79,13 @@ def sizes_of(graph: Graph, inputs: Mapping[str, Array]) -> Sizes:
         for dim, found in zip(value.type.dims, shape, strict=True):
             _read_size(name, dim, found, sizes)
     return sizes
+
+
+def _learn_sizes(value: Value, array: Array, sizes: Sizes) -> None:
+    """Sizes that depend on data are read off the values that show them first."""
+    for dim, found in zip(value.type.dims, array.shape, strict=True):
+        if dim.symbol_alone:
+            sizes.setdefault(dim.symbol_alone.name, found)
 
 
 def _read_size(name: str, dim: Dim, found: int, sizes: Sizes) -> None:

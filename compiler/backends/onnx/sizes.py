@@ -110,6 +110,9 @@ class Sizes:
     def _symbol(self, symbol: Symbol) -> Handle:
         """A symbol in its units: 13 for a size of 416 that is a multiple of 32."""
         if symbol not in self._written:
+            whole = Dim(((((symbol,), symbol.multiple)),))
+            if symbol not in self._units and whole in self._others:  # of data
+                return self._one(whole)
             if symbol not in self._units:
                 raise InternalError(f"the size {symbol} can be read off no input and computed from none")
             dim, factor, shift = self._units[symbol]

@@ -52,6 +52,22 @@ def _rule(op: str, backward: Gradients, fixed: tuple[int, ...] = ()) -> Rule:
     return rule
 
 
+def _selection(op: str) -> Rule:
+    """The op by its kernel on CPU where nothing needs a gradient, else by its PyTorch form."""
+
+    def rule(t: Any, *operands: Any, **attributes: Any) -> Any:
+        tensors = [x for x in operands if isinstance(x, torch.Tensor)]
+        if any(x.requires_grad or x.device.type != "cpu" or x.dtype not in _TAKEN for x in tensors) or not _present():
+            return OPS[op].rules["torch"](t, *operands, **attributes)
+        arrays = (_array(x) if isinstance(x, torch.Tensor) else x for x in operands)
+        return tuple(map(torch.from_numpy, getattr(kernels(), op)(*arrays, **attributes)))
+
+    return rule
+
+
+_TAKEN = (torch.float32, torch.int64)
+
+
 def _present() -> bool:
     try:
         kernels()
@@ -109,6 +125,7 @@ RULES: Mapping[str, Rule] = {
     "deform_attention": _rule("deform_attention", _deform_attention),
     "deform_conv2d": _rule("deform_conv2d", _deform_conv2d),
     "focal_loss": _rule("focal_loss", _focal_loss),
+    "nms": _selection("nms"),
     "roi_align": _rule("roi_align", _roi_align, fixed=(1,)),
     **{name: _with_align(name) for name in ("roi_align_levels", "crop_masks")},
     "roi_pool": _rule("roi_pool", _roi_pool, fixed=(1,)),

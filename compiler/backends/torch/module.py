@@ -99,20 +99,22 @@ class _Lowering:
                 self._results(node, result)
 
     def _results(self, node: Node, result: fx.Node) -> None:
-        if len(node.outputs) == 1:
-            self.values[node.outputs[0]] = result
-            return
         for i, value in enumerate(node.outputs):
-            self.values[value] = self.program.call_function(operator.getitem, (result, i))
+            one = result if len(node.outputs) == 1 else self.program.call_function(operator.getitem, (result, i))
+            self._value(value, one)
 
     def _input(self, node: Node) -> None:
         name, default = node.attributes["name"].replace(".", "_"), node.attributes.get("default")
         extra = {} if default is None else {"default_value": default}
         value = self.program.placeholder(name, **extra)
-        self.values[node.outputs[0]] = value
-        for axis, dim in enumerate(node.outputs[0].type.dims):
+        self._value(node.outputs[0], value)
+
+    def _value(self, value: Value, made: fx.Node) -> None:
+        """What stands for a value, and sizes that it is the first to show."""
+        self.values[value] = made
+        for axis, dim in enumerate(value.type.dims):
             if dim.symbol_alone:
-                self.sizes.setdefault(dim.symbol_alone.name, (value, axis))
+                self.sizes.setdefault(dim.symbol_alone.name, (made, axis))
 
     def _constant(self, array: Array) -> fx.Node:
         name = f"constant_{sum(1 for k in self.root._buffers if k.startswith('constant_'))}"
