@@ -43,6 +43,8 @@ class Engine:
         chunk: images run at once where the batch is dynamic.
         workers: threads that do what is submitted.
         queue: submissions that may wait beside those that run.
+        lean: use little memory rather than little time. Weights that the backend has made its own copies of go to a
+            temporary file, and what a segment needs only while it runs is given back before the next one runs.
 
     Raises:
         BadInput: a number is less than 1.
@@ -52,8 +54,9 @@ class Engine:
     """
 
     def __init__(
-        self, artefact: Artefact, *, threads: int | None = None, chunk: int = 8, workers: int = 1, queue: int = 32
-    ) -> None:
+        self, artefact: Artefact, *, threads: int | None = None, chunk: int = 8, workers: int = 1, queue: int = 32,
+        lean: bool = False,
+    ) -> None:  # fmt: skip
         if threads is not None and threads < 1:
             raise BadInput(f"threads is {threads}, expected at least 1", help="leave it out for the backend's choice")
         self.artefact = artefact
@@ -64,7 +67,8 @@ class Engine:
         header = replace(artefact.header, certificate={}, provenance={}, blobs=()).as_dict()
 
         def opened(name: str, threads: int | None) -> Segment:
-            return open_segment(artefact.header.target, artefact.blob(f"segment:{name}"), threads=threads)
+            blob = artefact.blob(f"segment:{name}")
+            return open_segment(artefact.header.target, blob, threads=threads, lean=lean)
 
         self._native = kernels().Engine(
             json.dumps(header),
@@ -213,14 +217,14 @@ class Engine:
         ]
 
 
-def load(path: str | Path, *, threads: int | None = None) -> Engine:
-    """Open a `.gdet` file as an engine.
+def load(path: str | Path, *, threads: int | None = None, lean: bool = False) -> Engine:
+    """Open a `.gdet` file as an engine; arguments as of `Engine`.
 
     Raises:
         MissingFile, NotAnArtefact, TruncatedArtefact, FutureArtefact, CorruptArtefact: the file cannot be used.
         BackendMissing: a package that its target needs is not installed.
     """
-    return Engine(read_artefact(path), threads=threads)
+    return Engine(read_artefact(path), threads=threads, lean=lean)
 
 
 def _thresholds(given: Mapping[str, float | None]) -> dict[str, float]:

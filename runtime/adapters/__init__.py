@@ -1,4 +1,4 @@
-"""Backends that run segments: a table from target to module, each with `open_segment(blob, *, threads) -> Segment`.
+"""Backends that run segments: a table from target to module, each with `open_segment(blob, *, threads, lean)`.
 
 Modules are loaded by name when a target is used, so that only the packages of that target need to be installed.
 """
@@ -47,8 +47,10 @@ ADAPTERS = {
 }
 
 
-def open_segment(target: str, blob: bytes, *, threads: int | None = None) -> Segment:
+def open_segment(target: str, blob: bytes, *, threads: int | None = None, lean: bool = False) -> Segment:
     """Compile or open a segment for `target`; threads None leaves the number to the backend.
+
+    lean: with little memory rather than with little delay, as far as the backend can.
 
     Raises:
         UnknownName: no such target.
@@ -60,7 +62,7 @@ def open_segment(target: str, blob: bytes, *, threads: int | None = None) -> Seg
         raise UnknownName(f"target {target!r}, expected one of {', '.join(ADAPTERS)}", help=nearest(target, ADAPTERS))
     opener = _opener(target)
     try:
-        return opener(blob, threads=threads)
+        return opener(blob, threads=threads, lean=lean)
     except GdError:
         raise
     except Exception as error:  # backends raise classes of their own, which are not known here

@@ -23,11 +23,15 @@ class OnnxRuntimeSegment:
         return self
 
 
-def open_segment(blob: bytes, *, threads: int | None = None) -> OnnxRuntimeSegment:
-    """Open ONNX model bytes; ONNX Runtime computes in the model's own types, so precision is what the model says."""
+def open_segment(blob: bytes, *, threads: int | None = None, lean: bool = False) -> OnnxRuntimeSegment:
+    """Open ONNX model bytes; ONNX Runtime computes in the model's own types, so precision is what the model says.
+
+    lean: memory is given back after each run.
+    """
     kernels().refuse_external_data(blob)
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, not printed
+    options.enable_cpu_mem_arena = not lean
     if threads is not None:
         options.intra_op_num_threads = threads
     return OnnxRuntimeSegment(ort.InferenceSession(blob, options, providers=["CPUExecutionProvider"]))

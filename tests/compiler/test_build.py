@@ -50,6 +50,18 @@ def test_round_trip_through_a_file(tmp_path: Path, target: str) -> None:
         np.testing.assert_array_equal(found[name], expected[name])
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_lean_engine_says_the_same(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights in a file, and memory given back after each run: neither changes a bit."""
+    monkeypatch.setattr("graphdet.runtime.adapters.openvino.LARGE", 1)
+    artefact = build(ANCHORED, target)
+    expected, lean = outputs(Engine(artefact)), Engine(artefact, lean=True)
+    assert expected["count"][0] > 0
+    for found in (outputs(lean), outputs(lean)):
+        for name in expected:
+            np.testing.assert_array_equal(found[name], expected[name])
+
+
 @pytest.mark.parametrize("name", tiny.DETECTORS)
 def test_the_graph_can_be_read_back(name: str) -> None:
     artefact = build(tiny.DETECTORS[name])

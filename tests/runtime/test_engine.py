@@ -371,7 +371,7 @@ def test_openvino_precision_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"chunk": 0}])
-def test_bad_options(options: dict[str, int]) -> None:
+def test_bad_options(options: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         Engine(artefact(), **options)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -49,7 +48,9 @@ class Rpn:
             boxes = ops.clip_boxes(ops.gather_rows(ops.decode_deltas(anchors, deltas), row), size)
             found.append((boxes, scores, zero + level))
         boxes, scores, levels = (ops.concat(*parts, axis=1) for parts in zip(*found, strict=True))
-        boxes, scores = (by_phase(train=partial(ops.stop_gradient, x), infer=lambda x=x: x) for x in (boxes, scores))
+        boxes, scores = by_phase(  # the second stage learns nothing about where to look, and the kernel is free to run
+            train=lambda: (ops.stop_gradient(boxes), ops.stop_gradient(scores)), infer=lambda: (boxes, scores)
+        )
         kept = ops.nms(boxes, scores, levels, score_threshold, iou_threshold, keep=most)
         tap("proposals.count", kept[3])
         return kept

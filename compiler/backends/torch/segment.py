@@ -31,10 +31,10 @@ class TorchSegment:
         return self
 
 
-def open_segment(blob: bytes, *, threads: int | None = None) -> TorchSegment:
+def open_segment(blob: bytes, *, threads: int | None = None, lean: bool = False) -> TorchSegment:
     """Parse the graph and build its module.
 
-    `threads` sets PyTorch's number of threads, which is one for the process.
+    `threads` sets PyTorch's number of threads, which is one for the process. PyTorch is as lean as it gets.
     """
     length = int.from_bytes(blob[:8], "little")
     if length > len(blob) - 8:
