@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,14 @@ import pytest
 
 from graphdet import compiler, ops, zoo
 from graphdet.compiler.augment import PLAIN, View, augment, parse_views
-from graphdet.compiler.oracle import evaluate
+from graphdet.compiler.oracle import evaluate as computed
+from graphdet.data import Scenes
 from graphdet.errors import BadInput, NotLowerable
+from graphdet.eval import evaluate
+from graphdet.importers import read_weights
 from graphdet.ir import trace, verify
 from graphdet.records import Array
+from graphdet.runtime import Engine
 from tests.compiler import tiny
 
 DOTS = tiny.DETECTORS["dots"]
@@ -35,7 +40,7 @@ def thresholds(score: float, iou: float) -> dict[str, Array]:
 
 def everything(arrays: dict[str, Array]) -> Sequence[Array]:
     """All boxes of the plain detector, in net pixels, with scores and labels."""
-    found = evaluate(trace(DOTS), arrays | thresholds(0, 1), WEIGHTS)
+    found = computed(trace(DOTS), arrays | thresholds(0, 1), WEIGHTS)
     return found["boxes"], found["scores"], found["labels"]
 
 
@@ -55,7 +60,7 @@ def assert_same(found: dict[str, Array], expected: dict[str, Array]) -> None:
 
 
 def run(arrays: dict[str, Array], *views: View) -> dict[str, Array]:
-    return evaluate(augment(trace(DOTS), views), arrays, WEIGHTS)
+    return computed(augment(trace(DOTS), views), arrays, WEIGHTS)
 
 
 def test_the_plain_view_alone_changes_nothing() -> None:
@@ -113,6 +118,20 @@ def test_detectors_of_the_zoo(name: str) -> None:
     verify(views)
     assert list(views.params) == list(graph.params)
     assert [v.type.meaning for v in views.outputs.values()] == [v.type.meaning for v in graph.outputs.values()]
+
+
+@pytest.mark.slow
+def test_more_views_find_more() -> None:
+    """The shipped detector on drawn scenes it has not seen, in OpenVINO, at the size it was made for."""
+    variant = zoo.get("yolox_scenes")
+    weights = read_weights(Path(zoo.__file__ or "").parent / "weights" / "yolox_scenes.safetensors").tensors
+    found = {}
+    for views in ("", "flip,1.25"):
+        artefact = compiler.compile(variant, weights, "openvino", views=parse_views(views))
+        assert artefact.header.certificate["detections_compared"] > 100
+        found[views] = evaluate(Engine(artefact), Scenes(60, 777), progress=False).AP
+    print({views: f"{100 * ap:.1f}" for views, ap in found.items()})
+    assert found["flip,1.25"] > found[""] + 0.04
 
 
 @pytest.mark.parametrize(
