@@ -18,7 +18,7 @@ from graphdet.compiler.driver import Explanation, bound_sizes, optimise
 from graphdet.compiler.known_bad import faults
 from graphdet.compiler.passes.partition import Partition, partition
 from graphdet.compiler.passes.plan_memory import plan_memory
-from graphdet.errors import BackendMissing, BadWeights, NotLowerable
+from graphdet.errors import BackendMissing, BadInput, BadWeights, NotLowerable
 from graphdet.importers.weights import match_names
 from graphdet.ir.detector import Variant, trace
 from graphdet.ir.graph import Graph, Value, array_hash
@@ -29,9 +29,9 @@ from graphdet.ir.types import numpy_dtype
 from graphdet.records import Array
 from graphdet.runtime.artefact import Artefact, pack_arrays
 from graphdet.runtime.engine import Engine
-from graphdet.runtime.header import GRAPH_INPUTS, Header, Input, Plan
+from graphdet.runtime.header import GRAPH_INPUTS, Bounds, Given, Header, Input, Plan
 
-Size = tuple[int, int] | Literal["dynamic"] | None
+Size = tuple[int, int] | Bounds | Literal["dynamic"] | None
 Batch = int | Literal["dynamic"]
 ORIGIN = "#"  # prefix of the taps that follow every value of the reference graph through the passes
 
@@ -49,9 +49,10 @@ def compile(
 ) -> Artefact:
     """Compile a detector with its weights to an artefact that `runtime.write_artefact` writes and `Engine` runs.
 
-    size: (height, width) of the network input, `dynamic`, or None for the variant's own test size · batch: a number or
-    `dynamic` · views: what the engine sees of each image (test-time augmentation), see `augment` · certified: run the
-    engine beside the reference and fail on a difference · progress: told what is being done.
+    size: (height, width) of the network input, `dynamic`, `Bounds` within which it is, or None for the variant's own
+    test size · batch: a number or `dynamic` · views: what the engine sees of each image (test-time augmentation), see
+    `augment` · certified: run the engine beside the reference and fail on a difference · progress: told what is being
+    done.
 
     Raises BadWeights for weights that do not fit, NotLowerable for ops that the target and the runtime lack,
     ParityFailure and BatchLeak when the engine is wrong, BackendMissing when a package is not installed, BadInput for
@@ -60,7 +61,8 @@ def compile(
     report = progress or (lambda _: None)
     report("trace")
     row, graph = find_target(target), trace(variant)
-    _check_inputs(graph)
+    given = _given(graph)
+    _check_bounds(variant, size)
     if tuple(views) != (PLAIN,):
         graph = augment(graph, views)
     params = _typed(graph, match_names(_shapes(graph), weights))
@@ -73,8 +75,11 @@ def compile(
     origins = _origins(graph, parts.graph)
     taps = {k: v for k, v in parts.graph.taps.items() if not k.startswith(ORIGIN)}
     parts = replace(parts, graph=replace(parts.graph, taps=taps))
-    nominal = {**parts.graph.bounds, "N": 1, **dict(zip("HW", fixed or canvas(variant), strict=True)), **sizes}
-    header = _header(variant, row, parts, Input(None if batch == "dynamic" else batch, fixed), nominal)
+    bounds = size if isinstance(size, Bounds) else None
+    most = bounds.most if bounds else canvas(variant)
+    nominal = {**parts.graph.bounds, "N": 1, **dict(zip("HW", fixed or most, strict=True)), **sizes}
+    taken = Input(None if batch == "dynamic" else batch, fixed, bounds, given)
+    header = _header(variant, row, parts, taken, nominal)
     header = replace(header, provenance=_provenance(graph, params) | {"views": [str(v) for v in views]})
     report("build")
     artefact = Artefact(header, _blobs(parts, row))
@@ -104,7 +109,7 @@ def graph_of(artefact: Artefact) -> Graph:
 
 def static_size(variant: Variant, size: Size) -> tuple[int, int] | None:
     """The network input of a build, or None while it stays open."""
-    if size == "dynamic":
+    if size == "dynamic" or isinstance(size, Bounds):
         return None
     return canvas(variant) if size is None else size
 
@@ -142,14 +147,33 @@ def other_inputs(graph: Graph) -> list[Value]:
     return [v for k, v in graph.inputs.items() if k not in GRAPH_INPUTS and v.node.attributes["default"] is None]
 
 
-def _check_inputs(graph: Graph) -> None:
-    """Raise NotLowerable for a graph that needs more than images: an engine is given nothing else."""
-    more = other_inputs(graph)
-    if more:
-        raise NotLowerable(
-            f"{graph.name} needs the input {more[0].node.attributes['name']!r}, and engines take images alone",
-            where=render(more[0].node.places),
-            help="its graph runs as a PyTorch module, to which all inputs are given",
+def _given(graph: Graph) -> dict[str, Given]:
+    """The same, as the artefact declares it. Raises NotLowerable for what is not a block of numbers for each image."""
+    found: dict[str, Given] = {}
+    for value in other_inputs(graph):
+        name, type = value.node.attributes["name"], value.type
+        sides = tuple(d.constant for d in type.dims[1:] if d.constant)
+        of_each = type.rank and str(type.dims[0]) == "N" and len(sides) == type.rank - 1 < 4
+        if not of_each or type.dtype not in ("f32", "i64"):
+            raise NotLowerable(
+                f"{graph.name} has the input {name!r} of type {type}, which engines cannot be given",
+                where=render(value.node.places),
+                help="they take f32 and i64, a block of fixed size for each image: f32[N 1000 4]",
+            )
+        found[name] = Given(type.dtype, sides, type.meaning)
+    return found
+
+
+def _check_bounds(variant: Variant, size: Size) -> None:
+    """Raise BadInput for bounds that no input of the network can have, or of which the largest is below the least."""
+    if not isinstance(size, Bounds):
+        return
+    divisor = variant.preprocess.divisor
+    ends = zip(size.least, size.most, strict=True)
+    if any(not 1 <= low <= high or low % divisor or high % divisor for low, high in ends):
+        raise BadInput(
+            f"the bounds {size} are no range of sizes of {variant.name}",
+            help=f"from the least to the most, multiples of {divisor}",
         )
 
 

@@ -30,6 +30,8 @@ from graphdet.ir.source import render
 from graphdet.ir.types import FLOATS
 from graphdet.records import Array
 from graphdet.runtime.engine import Engine
+from graphdet.runtime.given import random_inputs
+from graphdet.runtime.header import GRAPH_INPUTS
 from graphdet.runtime.preprocess import prepare
 
 TOLERANCE = 1e-4  # of the largest magnitude of a value
@@ -112,13 +114,19 @@ def certify(subject: Subject, engine: Engine) -> dict[str, Any]:
 
 
 def _samples(subject: Subject, engine: Engine) -> list[dict[str, Array]]:
-    """Prepared batches of mixed image sizes; for an open input size, two canvases."""
+    """Prepared batches of mixed image sizes; for an open input size two canvases, the bounds where it has them."""
     built, spec = engine.header.input, subject.variant.preprocess
     count = built.batch or 2
-    images = [_image(SHAPES[i % len(SHAPES)], seed=i) for i in range(count)]
-    canvases = [built.size] if built.size else [_canvas(subject, 256, 320), _canvas(subject, 320, 192)]
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(count)]
+    images = [_image(shape, seed=i) for i, shape in enumerate(shapes)]
+    open_to = built.bounds and (built.bounds.least, built.bounds.most)
+    canvases = [built.size] if built.size else open_to or (_canvas(subject, 256, 320), _canvas(subject, 320, 192))
+    if built.given and len(canvases) == 1:  # all boxes and none, also where an engine takes one image
+        canvases = [*canvases, *canvases]
     batches = [prepare(images, spec, size=canvas) for canvas in canvases]
-    return [{"pixels": b.pixels, "size": b.size, "geometry": b.geometry} for b in batches]
+    more = [random_inputs(built.given, shapes, seed) for seed in range(len(canvases))]
+    prepared = [{"pixels": b.pixels, "size": b.size, "geometry": b.geometry} for b in batches]
+    return [{**inputs, **given} for inputs, given in zip(prepared, more, strict=True)]
 
 
 def _canvas(subject: Subject, height: int, width: int) -> tuple[int, int]:
@@ -151,7 +159,9 @@ def _run(
     def watch(name: str, value: Array) -> None:
         values[name] = np.array(value)
 
-    return engine.run(inputs["pixels"], inputs["size"], inputs["geometry"], watch=watch, **thresholds), values
+    given = {name: inputs[name] for name in engine.header.input.given}
+    pixels, size, geometry = (inputs[name] for name in GRAPH_INPUTS)
+    return engine.run(pixels, size, geometry, inputs=given, watch=watch, **thresholds), values
 
 
 def reference(subject: Subject, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -32,7 +32,11 @@ class Engine:
         """Cancel submitted work that waits, and wait for what runs."""
 
     def detect(
-        self, images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]], thresholds: Mapping[str, float]
+        self,
+        images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]],
+        proposals: list[NDArray[np.float32]] | None,
+        thresholds: Mapping[str, float],
+        first: int = 0,
     ) -> list[
         tuple[
             NDArray[np.float32],
@@ -42,7 +46,7 @@ class Engine:
             tuple[NDArray[np.float32], NDArray[np.float32]] | None,
         ]
     ]:
-        """Detect objects in images."""
+        """Detect objects in images, the first of which has this number in messages."""
 
     def panoptic(
         self, images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]]
@@ -54,6 +58,7 @@ class Engine:
         pixels: NDArray[np.float32],
         size: NDArray[np.float32],
         geometry: NDArray[np.float32],
+        inputs: Mapping[str, NDArray[Any]],
         thresholds: Mapping[str, float],
         watch: Callable[[str, NDArray[Any]], Any] | None = None,
     ) -> dict[str, NDArray[Any]]:
@@ -62,6 +67,7 @@ class Engine:
     def submit(
         self,
         images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]],
+        proposals: list[NDArray[np.float32]] | None,
         thresholds: Mapping[str, float],
         future: Future[Any],
         convert: Callable[

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from graphdet.runtime.masks import GridMasks
 from graphdet.runtime.panoptic import segments
 from graphdet.runtime.preprocess import Image, from_dlpack, is_image, pictures
 
+Boxes = Any  # f32[K 4] or what NumPy makes one of
 Watch = Callable[[str, Array], None]
 Found = tuple[Array, Array, Array, tuple[int, int], tuple[Array, Array] | None]
 
@@ -62,6 +63,8 @@ class Engine:
         self.artefact = artefact
         self.header = artefact.header
         self.classes = artefact.header.classes
+        boxes = artefact.header.input.given.get("proposals.boxes")
+        self.proposals = boxes.shape[0] if boxes else 0  # how many boxes of an image it is given at most
         self._chunk = artefact.header.input.batch or chunk
         # What the executor needs: the file's own table of blobs, its certificate and provenance are for readers.
         header = replace(artefact.header, certificate={}, provenance={}, blobs=()).as_dict()
@@ -86,6 +89,7 @@ class Engine:
         self,
         images: Image | Iterable[Image],
         *,
+        proposals: Boxes | Sequence[Boxes] | None = None,
         score: float | None = None,
         iou: float | None = None,
         order: str = "bgr",
@@ -95,6 +99,8 @@ class Engine:
         Args:
             images: a path, uint8 array, or anything with `__dlpack__` on the CPU, such as a torch tensor (see
                 `prepare`); or a list of them. An empty list gives an empty list.
+            proposals: where to look, for a detector that is given boxes (Fast R-CNN): [K 4], (x1, y1, x2, y2) in pixels
+                of the image; for a list of images a list of them. No boxes are a normal input: nothing is found.
             score: keep objects above this score, 0..1, instead of the built-in threshold.
             iou: suppress boxes that overlap more than this, 0..1, instead of the built-in threshold.
             order: channel order of arrays, `bgr` or `rgb`.
@@ -104,20 +110,24 @@ class Engine:
 
         Raises:
             BadImage, MissingFile: an image cannot be used.
-            BadInput: a threshold lies outside 0..1 or the engine has none of that name.
+            BadInput: a threshold lies outside 0..1 or the engine has none of that name; an image would become larger
+                than the bounds of the engine's input; proposals are missing, too many, of another shape or not finite,
+                or the detector takes none.
         """
         given = _thresholds({"score_threshold": score, "iou_threshold": iou})
-        items = [images] if is_image(images) else list(images)
+        items, boxes = _items(images, proposals)
         found: list[Detections] = []
         for start in range(0, max(1, len(items)), self._chunk):  # files of one chunk are open at a time
             part = pictures(items[start : start + self._chunk], order=order, first=start)
-            found += self._detections(self._native.detect(part, given))
+            own = boxes and boxes[start : start + self._chunk]
+            found += self._detections(self._native.detect(part, own, given, first=start))
         return found
 
     def submit(
         self,
         images: Image | Iterable[Image],
         *,
+        proposals: Boxes | Sequence[Boxes] | None = None,
         score: float | None = None,
         iou: float | None = None,
         order: str = "bgr",
@@ -129,13 +139,14 @@ class Engine:
         begun. Arrays must stay as they are until then.
 
         Raises:
-            BadImage, MissingFile: an image cannot be used. All other failures come with the future.
+            BadImage, MissingFile: an image cannot be used.
+            BadInput: a threshold or the proposals cannot be read as such. All other failures come with the future.
             EngineClosed: the engine was closed.
         """
         given = _thresholds({"score_threshold": score, "iou_threshold": iou})
-        items = [images] if is_image(images) else list(images)
+        items, boxes = _items(images, proposals)
         future: Future[list[Detections]] = Future()
-        self._native.submit(pictures(items, order=order), given, future, self._detections)
+        self._native.submit(pictures(items, order=order), boxes, given, future, self._detections)
         return future
 
     def panoptic(self, images: Image | Iterable[Image], *, order: str = "bgr") -> list[Panoptic]:
@@ -166,7 +177,14 @@ class Engine:
         self.close()
 
     def run(
-        self, pixels: Array, size: Array, geometry: Array, *, watch: Watch | None = None, **thresholds: float
+        self,
+        pixels: Array,
+        size: Array,
+        geometry: Array,
+        *,
+        inputs: Mapping[str, Array] | None = None,
+        watch: Watch | None = None,
+        **thresholds: float,
     ) -> dict[str, Array]:
         """Run the plan on one prepared batch and return the padded outputs as they are.
 
@@ -174,11 +192,13 @@ class Engine:
             pixels: f32[N 3 H W]; N, H and W as the engine was built for, H and W multiples of the divisor.
             size: f32[N 2], unpadded (height, width) of each image in net pixels.
             geometry: f32[N 4], (scale_x, scale_y, offset_x, offset_y), net = image * scale + offset.
+            inputs: what comes with the images beside, by name: `proposals.boxes` f32[N K 4], boxes in pixels of the
+                original images, of which `proposals.count` i64[N] exist. `header.input.given` says what it is.
             watch: called with the name and array of each value that a step makes, for inspection; the array is only
                 valid during the call.
             thresholds: values by graph input name, in place of the defaults.
 
-        The three arrays may be anything with `__dlpack__` on the CPU.
+        The arrays may be anything with `__dlpack__` on the CPU.
 
         Returns:
             boxes f32[N K 4] xyxy in original pixels, not clipped · scores f32[N K] · labels i64[N K] ·
@@ -187,7 +207,7 @@ class Engine:
             segment_logits, what its queries say of segments.
 
         Raises:
-            BadInput: an array has another shape or dtype, or a threshold is unknown or outside 0..1.
+            BadInput: an array is missing or has another shape or dtype, or a threshold is unknown or outside 0..1.
             InternalError: a step failed, or the plan's outputs have other shapes than promised here.
         """
         given = _thresholds(thresholds)
@@ -196,7 +216,8 @@ class Engine:
             array = batch[name] = from_dlpack(value)
             if array.dtype != np.float32:
                 raise BadInput(f"{name} has dtype {array.dtype}, expected float32")
-        outputs: dict[str, Array] = self._native.run(*batch.values(), given, watch)
+        others = {name: from_dlpack(value) for name, value in (inputs or {}).items()}
+        outputs: dict[str, Array] = self._native.run(*batch.values(), others, given, watch)
         return outputs
 
     def info(self) -> dict[str, Any]:
@@ -225,6 +246,32 @@ def load(path: str | Path, *, threads: int | None = None, lean: bool = False) ->
         BackendMissing: a package that its target needs is not installed.
     """
     return Engine(read_artefact(path), threads=threads, lean=lean)
+
+
+def _items(
+    images: Image | Iterable[Image], proposals: Boxes | Sequence[Boxes] | None
+) -> tuple[list[Image], list[Array] | None]:
+    """Images, and the proposals of each as f32[K 4], from one image or many."""
+    one = is_image(images)
+    items = [images] if one else list(images)
+    if proposals is None:
+        return items, None
+    boxes = [_boxes(given, i) for i, given in enumerate([proposals] if one else proposals)]
+    if len(boxes) != len(items):
+        raise BadInput(f"proposals for {len(boxes)} of {len(items)} images", help="give one array for each image")
+    return items, boxes
+
+
+def _boxes(given: Boxes, number: int) -> Array:
+    """Boxes as f32[K 4], dense; none in any shape."""
+    try:
+        array = np.ascontiguousarray(from_dlpack(given) if hasattr(given, "__dlpack__") else given, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"proposals of image {number} are no boxes: {error}", help="give an array [K, 4]") from error
+    if array.size and (array.ndim != 2 or array.shape[1] != 4):
+        shape = "x".join(map(str, array.shape))
+        raise BadInput(f"proposals of image {number} have shape {shape}, expected Kx4", help="rows are x1, y1, x2, y2")
+    return array.reshape(-1, 4)
 
 
 def _thresholds(given: Mapping[str, float | None]) -> dict[str, float]:

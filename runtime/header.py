@@ -20,6 +20,8 @@ DETECTIONS = ("boxes", "scores", "labels", "count")
 MASKS = ("", "roi", "net")  # the box of each object, or the padded network input
 SIDE_LIMIT = 1 << 15  # pixels of one image side
 BATCH_LIMIT = 1 << 12
+GIVEN_LIMIT = 1 << 20  # of one side of a given input
+GIVEN_RANK = 3  # of one image's block
 INT_LIMIT = 1 << 62
 ARENA_ALIGN = 64  # bytes
 
@@ -28,16 +30,54 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """The least and the most (height, width) of an open network input, in pixels, both included."""
+
+    least: tuple[int, int]
+    most: tuple[int, int]
+
+    def __str__(self) -> str:
+        """`480..800x640..1344`: heights, then widths."""
+        return "x".join(f"{low}..{high}" for low, high in zip(self.least, self.most, strict=True))
+
+
+@dataclass(frozen=True)
+class Given:
+    """A graph input that comes with the images: of each a block of numbers, `f32` or `i64`.
+
+    meaning: what the graph's types say of it, such as `tensor` or `boxes<xyxy,image>`.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    meaning: str = "tensor"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {"dtype": self.dtype, "shape": list(self.shape), "meaning": self.meaning}
+
+
+@dataclass(frozen=True)
 class Input:
-    """What the engine takes: batch (None = any) and (height, width) of the network input in pixels (None = any)."""
+    """What the engine takes: batch (None = any) and (height, width) of the network input in pixels (None = any).
+
+    bounds: of an open size · given: what comes with the images beside their pixels, by name.
+    """
 
     batch: int | None = None
     size: tuple[int, int] | None = None
+    bounds: Bounds | None = None
+    given: dict[str, Given] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form; an open batch or size is the word `dynamic`."""
-        size = "dynamic" if self.size is None else list(self.size)
-        return {"batch": "dynamic" if self.batch is None else self.batch, "size": size}
+        bounds = [list(self.bounds.least), list(self.bounds.most)] if self.bounds else None
+        more = {"bounds": bounds, "given": {name: row.as_dict() for name, row in self.given.items()}}
+        return {
+            "batch": "dynamic" if self.batch is None else self.batch,
+            "size": "dynamic" if self.size is None else list(self.size),
+            **{key: value for key, value in more.items() if value},
+        }
 
 
 @dataclass(frozen=True)
@@ -227,9 +267,31 @@ def _read_preprocess(row: dict[str, Any]) -> Preprocess:
 
 def _read_input(row: dict[str, Any]) -> Input:
     batch, size = check.member(row, "batch", "input"), check.member(row, "size", "input")
+    given = check.mapping(row.get("given", {}), "input.given")
     return Input(
         batch=None if batch == "dynamic" else check.integer(batch, "input.batch", 1, BATCH_LIMIT),
         size=None if size == "dynamic" else _size(size, "input.size"),
+        bounds=_read_bounds(row["bounds"], dynamic=size == "dynamic") if "bounds" in row else None,
+        given={name: _read_given(item, f"input.given.{name}") for name, item in given.items()},
+    )
+
+
+def _read_bounds(value: object, *, dynamic: bool) -> Bounds:
+    least, most = (_size(end, "input.bounds") for end in check.sized(value, "input.bounds", 2))
+    if not dynamic or any(low > high for low, high in zip(least, most, strict=True)):
+        check.fail("input.bounds", "the least and the most of a dynamic size", value)
+    return Bounds(least, most)
+
+
+def _read_given(value: object, at: str) -> Given:
+    row = check.mapping(value, at)
+    sides = check.items(check.member(row, "shape", at), f"{at}.shape")
+    if len(sides) > GIVEN_RANK:
+        check.fail(f"{at}.shape", f"at most {GIVEN_RANK} sides", sides)
+    return Given(
+        dtype=check.choice(check.member(row, "dtype", at), f"{at}.dtype", ("f32", "i64")),
+        shape=tuple(check.integer(side, f"{at}.shape[{i}]", 1, GIVEN_LIMIT) for i, side in enumerate(sides)),
+        meaning=check.name(check.member(row, "meaning", at), f"{at}.meaning"),
     )
 
 

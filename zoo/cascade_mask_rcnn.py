@@ -36,7 +36,7 @@ def cascade_mask_rcnn(
         heads = [rcnn.box_head(levels[:4], num_classes, kinds=1) for _ in STAGES]
         stages = cascade(image, boxes, count, heads, num_classes)
         placed, scores, labels, found = rcnn.select(
-            image, stages.boxes, stages.logits, stages.deltas, num_classes, STAGES[-1].stds
+            image, stages.boxes, count, stages.logits, stages.deltas, num_classes, STAGES[-1].stds
         )
         alone = ops.cut_padding(placed, labels, found)
         masks, losses = list[Value](), dict[str, Value]()

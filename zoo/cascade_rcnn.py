@@ -32,7 +32,7 @@ def cascade_rcnn(
         heads = [rcnn.box_head(levels[:4], num_classes, kinds=1) for _ in STAGES]
         stages = cascade(image, boxes, count, heads, num_classes)
     return Detector(
-        detections=rcnn.detect(image, stages.boxes, stages.logits, stages.deltas, num_classes, STAGES[-1].stds),
+        detections=rcnn.detect(image, stages.boxes, count, stages.logits, stages.deltas, num_classes, STAGES[-1].stds),
         losses={
             **first.losses(image, first.anchors_inside(image), lambda error: ops.smooth_l1(error, beta=1 / 9)),
             **stages.losses,

@@ -34,7 +34,7 @@ def mask_rcnn(
         with scope("bbox_head"):
             head = share(rcnn.box_head(levels[:4], num_classes))
             said = tap("roi_head.bbox_head", head(boxes, count))
-            placed, scores, labels, found = rcnn.select(image, boxes, *said, num_classes)
+            placed, scores, labels, found = rcnn.select(image, boxes, count, *said, num_classes)
             sampled = rcnn.sample(image, head, boxes, ops.exists(count, boxes), num_classes, claim=0.5)
             seen = head(sampled.boxes, sampled.count)
         with scope("mask_head"):

@@ -12,6 +12,8 @@ namespace graphdet::bindings {
 namespace {
 
 using Given = std::map<std::string, double>;
+using Others = std::map<std::string, AnyArray>;
+using Proposals = py::typing::Optional<py::typing::List<Floats>>;
 using GridsAndSpans = py::typing::Optional<py::typing::Tuple<Floats, Floats>>;
 using Found =
     py::typing::List<py::typing::Tuple<Floats, Floats, Ints, py::typing::Tuple<py::int_, py::int_>, GridsAndSpans>>;
@@ -24,6 +26,23 @@ Settings settings_of(const Given& given) {
     Settings settings;
     for (const auto& [name, value] : given) settings.push_back({name, value});
     return settings;
+}
+
+// `proposals`: None, or f32[K 4] of each image; the list keeps the arrays.
+std::vector<Picture> pictures_of(const Pictures& images, const Proposals& proposals, std::size_t first = 0) {
+    std::vector<Picture> pictures = pictures_of(images, first);
+    if (proposals.is_none()) return pictures;
+    const py::list list(proposals);
+    for (std::size_t i = 0; i < pictures.size(); ++i) {
+        const py::object item = list[i];
+        const bool dense = py::isinstance<py::array_t<float, py::array::c_style>>(item);
+        const py::array boxes = dense ? py::array(item) : py::array();
+        if (boxes.ndim() != 2 || boxes.shape(1) != 4) {
+            raise_failure(Status(Code::bad_input, "proposals are not dense arrays f32[K 4]"));
+        }
+        pictures[i].proposals = BoxesView{static_cast<const float*>(boxes.data()), boxes.shape(0)};
+    }
+    return pictures;
 }
 
 py::object masks_of(const Grids& grids) {
@@ -101,8 +120,8 @@ class PyEngine {
     PyEngine& operator=(const PyEngine&) = delete;
     ~PyEngine() { close(); }
 
-    Found detect(const Pictures& images, const Given& given) {
-        const std::vector<Picture> pictures = pictures_of(images);
+    Found detect(const Pictures& images, const Proposals& proposals, const Given& given, std::size_t first) {
+        const std::vector<Picture> pictures = pictures_of(images, proposals, first);
         const Settings settings = settings_of(given);
         std::vector<Detections> found;
         unlocked([&] { return impl_->detect(pictures.data(), pictures.size(), settings, found); });
@@ -116,10 +135,16 @@ class PyEngine {
         return maps_of(found);
     }
 
-    Outputs run(const Floats& pixels, const Floats& size, const Floats& geometry, const Given& given,
-                const py::typing::Optional<Watcher>& watch) {
+    Outputs run(const Floats& pixels, const Floats& size, const Floats& geometry, const Others& others,
+                const Given& given, const py::typing::Optional<Watcher>& watch) {
         const Operand p = operand("run", "pixels", pixels), s = operand("run", "size", size),
                       g = operand("run", "geometry", geometry);
+        std::vector<Operand> operands;
+        Inputs inputs;
+        for (const auto& [name, array] : others) {
+            operands.push_back(operand("run", name.c_str(), array));
+            inputs.emplace_back(name, operands.back().view);
+        }
         const Settings settings = settings_of(given);
         const Watch see = [&](const std::string& name, const TensorView& value) {
             const py::gil_scoped_acquire locked;
@@ -138,25 +163,26 @@ class PyEngine {
         };
         RunInputs batch;
         batch.pixels = p.view, batch.size = s.view, batch.geometry = g.view;
-        unlocked([&] { return impl_->run(batch, settings, watch.is_none() ? nullptr : &see, take); });
+        unlocked([&] { return impl_->run(batch, inputs, settings, watch.is_none() ? nullptr : &see, take); });
         return outputs;
     }
 
     // Settles `future` from a thread of the queue: with `convert(what detect gives)`, an exception, or as cancelled.
-    void submit(const Pictures& images, const Given& given, const AnyFuture& future, const Convert& convert) {
+    void submit(const Pictures& images, const Proposals& proposals, const Given& given, const AnyFuture& future,
+                const Convert& convert) {
         struct Held {
-            py::object images, future, convert;
+            py::object images, proposals, future, convert;
             Given given;
             std::vector<Picture> pictures;
             ~Held() {
                 const py::gil_scoped_acquire locked;
-                images = future = convert = py::object();
+                images = proposals = future = convert = py::object();
             }
         };
         // Not as a member of the job itself: std::function copies, and references are counted under the GIL alone.
         const auto held = std::make_shared<Held>();
-        held->images = images, held->future = future, held->convert = convert, held->given = given;
-        held->pictures = pictures_of(images);
+        held->images = images, held->proposals = proposals, held->future = future, held->convert = convert;
+        held->given = given, held->pictures = pictures_of(images, proposals);
         Queue::Job job = [held, impl = impl_.get()](bool go) {
             const py::gil_scoped_acquire locked;
             settle(*impl, held->pictures, held->given, held->future, held->convert, go);
@@ -216,12 +242,13 @@ void bind_engine(py::module_& m) {
         .def(py::init<const std::string&, const py::bytes&, const OpenSegments&, int, int, int, int>(),
              py::arg("header"), py::arg("constants"), py::arg("open_segment"), py::kw_only(), py::arg("threads") = 0,
              py::arg("chunk") = 8, py::arg("workers") = 1, py::arg("queue") = 32)
-        .def("detect", &PyEngine::detect, py::arg("images"), py::arg("thresholds"), "Detect objects in images.")
+        .def("detect", &PyEngine::detect, py::arg("images"), py::arg("proposals"), py::arg("thresholds"),
+             py::arg("first") = 0, "Detect objects in images, the first of which has this number in messages.")
         .def("panoptic", &PyEngine::panoptic, py::arg("images"), "Give the pixels of images to segments.")
-        .def("run", &PyEngine::run, py::arg("pixels"), py::arg("size"), py::arg("geometry"), py::arg("thresholds"),
-             py::arg("watch") = py::none(), "Run the plan on one prepared batch.")
-        .def("submit", &PyEngine::submit, py::arg("images"), py::arg("thresholds"), py::arg("future"),
-             py::arg("convert"), "Queue a detection that settles a concurrent.futures.Future.")
+        .def("run", &PyEngine::run, py::arg("pixels"), py::arg("size"), py::arg("geometry"), py::arg("inputs"),
+             py::arg("thresholds"), py::arg("watch") = py::none(), "Run the plan on one prepared batch.")
+        .def("submit", &PyEngine::submit, py::arg("images"), py::arg("proposals"), py::arg("thresholds"),
+             py::arg("future"), py::arg("convert"), "Queue a detection that settles a concurrent.futures.Future.")
         .def("close", &PyEngine::close, "Cancel submitted work that waits, and wait for what runs.");
 }
 

@@ -59,6 +59,7 @@ graphdet::ImageView view_of(const gd_image& image) {
     view.height = image.height, view.width = image.width;
     view.channels = image.channels, view.row_bytes = image.row_bytes;
     view.order = image.order == GD_RGB ? graphdet::Order::rgb : graphdet::Order::bgr;
+    if (image.proposals != nullptr) view.proposals = {image.proposals->data, image.proposals->count};
     return view;
 }
 

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 
 #include "core/check.h"
@@ -29,6 +30,27 @@ std::array<float, 4> whole_canvas(const Layout& layout, std::size_t image) {
     const auto at = [&](int axis, float net) { return (net - geometry[2 + axis]) / geometry[axis]; };
     return {at(0, 0.0F), at(1, 0.0F), at(0, static_cast<float>(layout.canvas.width)),
             at(1, static_cast<float>(layout.canvas.height))};
+}
+
+constexpr const char* kProposals = "proposals.boxes";
+constexpr const char* kProposalCount = "proposals.count";
+
+// How many boxes of an image a plan takes that is given boxes and their number, and nothing else; 0 for other plans.
+std::int64_t most_proposals(const std::vector<GivenRow>& given) {
+    std::int64_t most = 0;
+    bool counted = false;
+    for (const GivenRow& row : given) {
+        const bool boxes = row.dtype == DType::f32 && row.dims.rank == 2 && row.dims[1] == 4;
+        if (row.name == kProposals && boxes && row.meaning == "boxes<xyxy,image>") most = row.dims[0];
+        counted |= row.name == kProposalCount && row.dtype == DType::i64 && row.dims.rank == 0;
+    }
+    return counted && given.size() == 2 ? most : 0;
+}
+
+Dims of_batch(std::int64_t images, const Dims& each) {
+    Dims dims = {images};
+    for (int i = 0; i < each.rank; ++i) dims[dims.rank++] = each[i];
+    return dims;
 }
 
 template <class... Parts>
@@ -64,6 +86,9 @@ Result<std::unique_ptr<Engine::Impl>> Engine::Impl::open(const Artefact& artefac
     impl->classes = header.classes;
     impl->rule_ = header.preprocess;
     impl->size_ = header.size;
+    impl->bounds_ = header.bounds;
+    impl->given_ = header.given;
+    impl->most_ = most_proposals(header.given);
     impl->batch_ = header.batch;
     impl->thresholds_ = header.thresholds;
     impl->clip_ = header.clip;
@@ -124,6 +149,7 @@ Status Engine::Impl::set_thresholds(const Settings& settings, std::vector<float>
 template <class Keep>
 Status Engine::Impl::each(const Picture* images, std::size_t count, const Settings& settings, const Keep& keep) {
     return with_context(settings, [&](Context& context) {
+        for (std::size_t i = 0; i < count; ++i) GD_CHECK(check_proposals(images[i]));
         for (std::size_t start = 0; start < count; start += chunk_) {
             const std::size_t part = std::min(chunk_, count - start);
             RunOutputs outputs;
@@ -177,18 +203,74 @@ Status Engine::Impl::panoptic(const Picture* images, std::size_t count, const Se
                 });
 }
 
+Status Engine::Impl::check_proposals(const Picture& image) const {
+    if (!given_.empty() && most_ == 0) {
+        return bad_input(detector, " needs the input '", given_.front().name, "', which does not come with images");
+    }
+    if (!image.proposals && most_ == 0) return Status();
+    if (!image.proposals) {
+        return bad_input("image ", image.number, " comes without proposals, and ", detector, " is given up to ", most_,
+                         " for each image");
+    }
+    const auto [data, count] = *image.proposals;
+    if (most_ == 0) return bad_input("image ", image.number, " comes with proposals, and ", detector, " takes none");
+    if (count < 0 || count > most_ || (count > 0 && data == nullptr)) {
+        return bad_input("image ", image.number, " comes with ", data == nullptr ? 0 : count, " proposals, ", detector,
+                         " takes up to ", most_);
+    }
+    for (std::int64_t i = 0; i < 4 * count; ++i) {
+        if (std::isfinite(data[i])) continue;
+        return bad_input("proposal ", i / 4, " of image ", image.number, " holds a number that is not finite");
+    }
+    return Status();
+}
+
+// Padded with zeros; the last image stands for those that fill up the batch.
+void Engine::Impl::place_proposals(const Picture* images, std::size_t count, std::size_t filled,
+                                   Context& context) const {
+    const auto batch = static_cast<std::int64_t>(filled);
+    auto* boxes = context.boxes.reserve_for<float>(batch * most_ * 4);
+    std::fill_n(boxes, batch * most_ * 4, 0.0F);
+    context.counts.clear(), context.given.clear();
+    for (std::size_t i = 0; i < filled; ++i, boxes += most_ * 4) {
+        const BoxesView& own = *images[std::min(i, count - 1)].proposals;
+        std::copy_n(own.data, 4 * own.count, boxes);
+        context.counts.push_back(own.count);
+    }
+    for (const GivenRow& row : given_) {
+        void* data = row.name == kProposals ? static_cast<void*>(boxes - batch * most_ * 4) : context.counts.data();
+        context.given.push_back({data, row.dtype, of_batch(batch, row.dims)});
+    }
+}
+
+// The canvas is at least the least; an image that must become larger than the most is refused.
+Status Engine::Impl::keep_within_bounds(const Picture* images, std::size_t count, Layout& layout) const {
+    const auto& [least, most] = *bounds_;
+    for (std::size_t i = 0; i < count; ++i) {
+        const Size& target = layout.targets[i];
+        if (target.height <= most.height && target.width <= most.width) continue;
+        return bad_input("image ", images[i].number, " would be scaled to ", target.height, "x", target.width,
+                         ", the engine was built for up to ", most.height, "x", most.width);
+    }
+    layout.canvas = {std::max(layout.canvas.height, least.height), std::max(layout.canvas.width, least.width)};
+    return Status();
+}
+
 Status Engine::Impl::run_chunk(Context& context, const Picture* images, std::size_t count, RunOutputs& outputs) const {
     // A fixed batch is filled up with copies of the last image.
     const auto batch = batch_.value_or(static_cast<std::int64_t>(count));
     const auto filled = static_cast<std::size_t>(batch);
     Layout& layout = context.layout;
     lay_out(images, count, filled, rule_, size_, layout);
+    if (bounds_) GD_CHECK(keep_within_bounds(images, count, layout));
     auto* pixels = context.pixels.reserve_for<float>(batch * 3 * layout.canvas.height * layout.canvas.width);
     GD_CHECK(place(images, count, filled, rule_, layout, context.scratch, pixels));
     RunInputs inputs;
     inputs.pixels = f32_view(pixels, {batch, 3, layout.canvas.height, layout.canvas.width});
     inputs.size = f32_view(layout.size.data(), {batch, 2});
     inputs.geometry = f32_view(layout.geometry.data(), {batch, 4});
+    if (most_ > 0) place_proposals(images, count, filled, context);
+    inputs.given = context.given.data();
     inputs.thresholds = context.thresholds.data();
     return executor_->run(*context.run, inputs, outputs);
 }
@@ -223,11 +305,14 @@ void Engine::Impl::collect(const RunOutputs& out, std::size_t image, const Layou
     }
 }
 
-Status Engine::Impl::run(const RunInputs& batch, const Settings& settings, const Watch* watch, const Watch& take) {
+Status Engine::Impl::run(const RunInputs& batch, const Inputs& given, const Settings& settings, const Watch* watch,
+                         const Watch& take) {
     GD_CHECK(check_batch(batch));
     return with_context(settings, [&](Context& context) {
+        GD_CHECK(set_inputs(given, batch.pixels.dims[0], context.given));
         RunInputs inputs = batch;
         RunOutputs outputs;
+        inputs.given = context.given.data();
         inputs.thresholds = context.thresholds.data();
         GD_CHECK(executor_->run(*context.run, inputs, outputs, watch));
         return executor_->outputs(*context.run, take);
@@ -247,6 +332,12 @@ Status Engine::Impl::check_batch(const RunInputs& batch) const {
         return bad_input("pixels are ", size.height, "x", size.width, ", the engine was built for ", size_->height, "x",
                          size_->width);
     }
+    if (bounds_ && (size.height < bounds_->least.height || size.width < bounds_->least.width ||
+                    size.height > bounds_->most.height || size.width > bounds_->most.width)) {
+        return bad_input("pixels are ", size.height, "x", size.width, ", the engine was built for ",
+                         bounds_->least.height, "x", bounds_->least.width, " to ", bounds_->most.height, "x",
+                         bounds_->most.width);
+    }
     const std::int64_t divisor = rule_.divisor;
     if (!size_ && (size.height < 1 || size.width < 1 || size.height % divisor != 0 || size.width % divisor != 0)) {
         return bad_input("pixels are ", size.height, "x", size.width, ", expected multiples of ", divisor);
@@ -255,6 +346,34 @@ Status Engine::Impl::check_batch(const RunInputs& batch) const {
          {std::tuple("size", batch.size, 2), std::tuple("geometry", batch.geometry, 4)}) {
         const Status fits = expect("run", name, view, DType::f32, {{"N", dims[0]}, columns});
         if (!fits.ok()) return Status(Code::bad_input, fits.text());
+    }
+    return Status();
+}
+
+// By name, in the order of the header.
+Status Engine::Impl::set_inputs(const Inputs& inputs, std::int64_t images, std::vector<TensorView>& values) const {
+    values.clear();
+    for (const auto& input : inputs) {
+        const auto known = [&](const GivenRow& row) { return row.name == input.first; };
+        if (std::any_of(given_.begin(), given_.end(), known)) continue;
+        return bad_input("this engine has no input '", input.first, "' that comes with images");
+    }
+    for (const GivenRow& row : given_) {
+        const Dims dims = of_batch(images, row.dims);
+        const auto found =
+            std::find_if(inputs.begin(), inputs.end(), [&](const auto& input) { return input.first == row.name; });
+        const auto wanted = text_of(row.dtype, dims);
+        if (found == inputs.end()) return bad_input("input '", row.name, "' is not given, expected ", wanted);
+        const TensorView& view = found->second;
+        if (view.dtype != row.dtype || view.dims != dims) {
+            return bad_input("input '", row.name, "' is ", text_of(view.dtype, view.dims), ", expected ", wanted);
+        }
+        values.push_back(found->second);
+        if (most_ == 0 || row.name != kProposalCount) continue;
+        for (std::int64_t n = 0; n < images; ++n) {
+            const std::int64_t count = values.back().i64()[n];
+            if (count < 0 || count > most_) return bad_input(row.name, "[", n, "] is ", count, ", expected 0..", most_);
+        }
     }
     return Status();
 }

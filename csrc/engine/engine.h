@@ -21,6 +21,9 @@ struct Setting {
 };
 using Settings = std::vector<Setting>;
 
+// Graph inputs that come with the images of a prepared batch, by name.
+using Inputs = std::vector<std::pair<std::string_view, TensorView>>;
+
 class Engine::Impl {
   public:
     static Result<std::unique_ptr<Impl>> open(const Artefact& artefact, const LoadOptions& options,
@@ -34,7 +37,9 @@ class Engine::Impl {
     Status panoptic(const Picture* images, std::size_t count, const Settings& settings, std::vector<Panoptic>& found);
 
     // Runs the plan on one prepared batch, whose shapes are checked, and hands out its outputs while they are valid.
-    Status run(const RunInputs& batch, const Settings& settings, const Watch* watch, const Watch& take);
+    // Of `batch` the images are read, what comes with them stands in `inputs`.
+    Status run(const RunInputs& batch, const Inputs& inputs, const Settings& settings, const Watch* watch,
+               const Watch& take);
 
     // Work for the engine's own threads, in the order of submission.
     [[nodiscard]] Queue& queue() { return queue_; }
@@ -49,6 +54,9 @@ class Engine::Impl {
         Buffer pixels, scratch;
         Layout layout;
         std::vector<float> thresholds;
+        std::vector<TensorView> given;
+        Buffer boxes;
+        std::vector<std::int64_t> counts;
     };
 
     explicit Impl(const LoadOptions& options);
@@ -60,11 +68,18 @@ class Engine::Impl {
     template <class Keep>
     Status each(const Picture* images, std::size_t count, const Settings& settings, const Keep& keep);
     Status run_chunk(Context& context, const Picture* images, std::size_t count, RunOutputs& outputs) const;
+    Status set_inputs(const Inputs& inputs, std::int64_t images, std::vector<TensorView>& values) const;
+    Status check_proposals(const Picture& image) const;
+    void place_proposals(const Picture* images, std::size_t count, std::size_t filled, Context& context) const;
+    Status keep_within_bounds(const Picture* images, std::size_t count, Layout& layout) const;
     void collect(const RunOutputs& out, std::size_t image, const Layout& layout, Detections& found) const;
 
     std::unique_ptr<Executor> executor_;
     PreprocessRule rule_;
     std::optional<Size> size_;
+    std::optional<Bounds> bounds_;
+    std::vector<GivenRow> given_;
+    std::int64_t most_ = 0;  // proposals of an image; 0: the plan takes none
     std::optional<std::int64_t> batch_;
     std::vector<std::pair<std::string, float>> thresholds_;
     bool clip_ = true;

@@ -102,6 +102,10 @@ Status Executor::number_values(const Header& header) {
         return numbers.emplace(name, static_cast<int>(initial_.size()) - 1).second;
     };
     for (const char* name : kGraphInputs) add(name, {});
+    for (const GivenRow& row : header.given) {
+        if (!add(row.name, {})) return corrupt("input '", row.name, "' has the name of a graph input");
+    }
+    given_ = header.given.size();
     for (const auto& [name, value] : header.thresholds) {
         if (!add(name, {})) return corrupt("threshold '", name, "' has the name of a graph input");
     }
@@ -247,10 +251,10 @@ Result<std::unique_ptr<Executor::Context>> Executor::start() const {
 }
 
 Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outputs, const Watch* watch) const {
-    context.values[0] = inputs.pixels;
-    context.values[1] = inputs.size;
-    context.values[2] = inputs.geometry;
-    for (std::size_t i = 0; i < thresholds_; ++i) context.values[3 + i] = scalar_view(inputs.thresholds + i);
+    auto value = context.values.begin();
+    for (const TensorView* view : {&inputs.pixels, &inputs.size, &inputs.geometry}) *value++ = *view;
+    for (std::size_t i = 0; i < given_; ++i) *value++ = inputs.given[i];
+    for (std::size_t i = 0; i < thresholds_; ++i) *value++ = scalar_view(inputs.thresholds + i);
     for (std::size_t i = 0; i < steps_.size(); ++i) {
         const Status done = steps_[i].native ? run_native(context, i) : run_segment(context, i);
         if (!done.ok()) return explained(context, steps_[i], done);

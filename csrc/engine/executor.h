@@ -19,11 +19,13 @@
 
 namespace graphdet {
 
-// Graph inputs of one run: the images, and one value for each of the header's thresholds.
+// Graph inputs of one run: the images, and one value for each input that the header says comes with them and for each
+// of its thresholds, in its order.
 struct RunInputs {
     TensorView pixels;    // f32[N 3 H W]
     TensorView size;      // f32[N 2]
     TensorView geometry;  // f32[N 4]
+    const TensorView* given = nullptr;
     const float* thresholds = nullptr;
 };
 
@@ -101,7 +103,7 @@ class Executor {
     Constants constants_;
     std::vector<TensorView> initial_;  // by value number: the constants, and empty views for the rest
     std::vector<Step> steps_;
-    std::size_t thresholds_ = 0;
+    std::size_t given_ = 0, thresholds_ = 0;
     std::size_t slot_count_ = 0;
     std::size_t arena_bytes_ = 0;
     std::vector<std::pair<std::string, int>> all_outputs_;

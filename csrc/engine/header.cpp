@@ -15,6 +15,8 @@ using json::Value;
 
 constexpr std::int64_t kSideLimit = std::int64_t{1} << 15;  // pixels of one image side
 constexpr std::int64_t kBatchLimit = std::int64_t{1} << 12;
+constexpr std::int64_t kGivenLimit = std::int64_t{1} << 20;  // of one side of a given input
+constexpr std::size_t kGivenRank = 3;                         // of one image's block
 constexpr std::int64_t kIntLimit = std::int64_t{1} << 62;
 constexpr std::int64_t kArenaAlign = 64;
 constexpr std::size_t kShown = 60;  // characters of a wrong value that a message repeats
@@ -175,6 +177,32 @@ StepRow read_step(const Field& field) {
     return step;
 }
 
+void read_input(const Field& input, Header& header) {
+    const Field batch = input["batch"], size = input["size"];
+    if (!batch.is_word("dynamic")) header.batch = batch.integer(1, kBatchLimit);
+    if (!size.is_word("dynamic")) header.size = read_size(size);
+    if (input.has("bounds")) {
+        const std::vector<Field> ends = input["bounds"].items(2);
+        const Bounds bounds = {read_size(ends[0]), read_size(ends[1])};
+        const bool ordered = bounds.least.height <= bounds.most.height && bounds.least.width <= bounds.most.width;
+        if (!ordered || header.size) input["bounds"].wrong("the least and the most of a dynamic size");
+        header.bounds = bounds;
+    }
+    if (!input.has("given")) return;
+    for (const auto& [name, row] : input["given"].members()) {
+        GivenRow given;
+        given.name = name;
+        given.dtype = row["dtype"].choice({"f32", "i64"}) == 0 ? DType::f32 : DType::i64;
+        const std::vector<Field> sides = row["shape"].items();
+        if (sides.size() > kGivenRank) row["shape"].wrong("at most 3 sides");
+        for (std::size_t i = 0; i < std::min(sides.size(), kGivenRank); ++i) {
+            given.dims[given.dims.rank++] = sides[i].integer(1, kGivenLimit);
+        }
+        given.meaning = row["meaning"].name();
+        header.given.push_back(std::move(given));
+    }
+}
+
 void read_memory(const Field& memory, Header& header) {
     header.arena_bytes = memory["bytes"].integer(0, kIntLimit);
     for (const auto& [name, row] : memory["buffers"].members()) {
@@ -221,9 +249,7 @@ void read_fields(const Field& top, Header& header, Status& failure) {
     (void)top["target"].choice({"openvino", "onnxruntime", "onnx", "torch"});
     for (const Field& item : top["classes"].items()) header.classes.push_back(item.name());
     header.preprocess = read_preprocess(top["preprocess"]);
-    const Field batch = top["input"]["batch"], size = top["input"]["size"];
-    if (!batch.is_word("dynamic")) header.batch = batch.integer(1, kBatchLimit);
-    if (!size.is_word("dynamic")) header.size = read_size(size);
+    read_input(top["input"], header);
     for (const auto& [key, item] : top["thresholds"].members()) {
         header.thresholds.emplace_back(key, static_cast<float>(item.number()));
     }

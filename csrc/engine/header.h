@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "core/tensor.h"
 #include "engine/json.h"
 
 namespace graphdet {
@@ -21,6 +22,11 @@ struct Size {
 
     friend bool operator==(const Size& a, const Size& b) { return a.height == b.height && a.width == b.width; }
     friend bool operator!=(const Size& a, const Size& b) { return !(a == b); }
+};
+
+// Which sizes of the network input an engine takes, both included, where its size is open.
+struct Bounds {
+    Size least, most;
 };
 
 // How an image becomes a network input; see `Preprocess` of graphdet/records.py.
@@ -49,6 +55,15 @@ struct StepRow {
     std::string line;                                        // that declared the op
 };
 
+// A graph input that comes with the images: of each a block `dims` of element type f32 or i64. `meaning` is what the
+// graph's types say of it: `tensor`, `boxes<xyxy,image>`.
+struct GivenRow {
+    std::string name;
+    DType dtype = DType::f32;
+    Dims dims;
+    std::string meaning;
+};
+
 // Where the memory plan puts a value: bytes from the start of the arena.
 struct ArenaRow {
     std::int64_t offset = 0;
@@ -70,7 +85,9 @@ struct Header {
     bool clip = true;
     std::optional<MaskFrame> masks;     // empty: the detector predicts none
     std::optional<std::int64_t> batch;  // empty: any
-    std::optional<Size> size;           // of the network input; empty: any
+    std::optional<Size> size;           // of the network input; empty: any, within the bounds
+    std::optional<Bounds> bounds;       // empty: none
+    std::vector<GivenRow> given;
     std::vector<std::pair<std::string, float>> thresholds;
     std::vector<StepRow> steps;
     std::vector<std::pair<std::string, std::string>> outputs;  // plan output -> value name

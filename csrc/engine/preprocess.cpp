@@ -74,6 +74,8 @@ Status picture_of(const ImageView& image, std::size_t number, Picture& picture) 
     const std::int64_t row_bytes = image.row_bytes != 0 ? image.row_bytes : image.width * image.channels;
     picture.pixels = {image.data, image.height, image.width, image.channels, row_bytes, image.channels, 1};
     picture.rgb = image.order == Order::rgb;
+    picture.number = number;
+    picture.proposals = image.proposals;
     return Status();
 }
 

@@ -12,13 +12,16 @@
 
 namespace graphdet {
 
-// An image where it lies, with any strides, and the order of its colour channels.
+// An image where it lies, with any strides, the order of its colour channels, its place in the caller's list, for
+// messages, and the boxes that come with it.
 struct Picture {
     Pixels pixels;
     bool rgb = false;
+    std::size_t number = 0;
+    std::optional<BoxesView> proposals;
 };
 
-// Fails with bad_image unless the view describes pixels. `number` is the image's place in the caller's list.
+// Fails with bad_image unless the view describes pixels.
 Status picture_of(const ImageView& image, std::size_t number, Picture& picture);
 
 // The size to which an image of `shape` is scaled, at least 1 x 1: letterbox, the largest inside `fixed`, or inside the

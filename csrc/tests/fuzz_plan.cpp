@@ -1,5 +1,5 @@
 // libFuzzer target: loading and running plans. The input is the header of a file whose blobs are those of the tiny
-// detector; what loads is run on one image.
+// detector; what loads is run on one image, without proposals and with two.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -25,7 +25,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     tests::write(path, tests::pack(header, {{"segment:dense0", "model"}, {"constants", constants}}));
     const auto engine = tests::load(path);
     if (!engine) return 0;
-    const auto found = engine->detect(ImageView{pixels, 12, 9});
-    if (!found.ok() && found.status().text().empty()) std::abort();
+    static const float boxes[8] = {1, 1, 6, 9, 0, 0, 12, 9};
+    ImageView view = {pixels, 12, 9};
+    for (int given = 0; given < 2; ++given) {
+        const auto found = engine->detect(view);
+        if (!found.ok() && found.status().text().empty()) std::abort();
+        view.proposals = BoxesView{boxes, 2};
+    }
     return 0;
 }

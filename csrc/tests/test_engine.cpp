@@ -241,6 +241,77 @@ GD_TEST(engine_gives_masks) {
     }
 }
 
+GD_TEST(engine_is_given_proposals) {
+    const std::string rows =
+        R"("given":{"proposals.count":{"dtype":"i64","shape":[],"meaning":"tensor"},)"
+        R"("proposals.boxes":{"dtype":"f32","shape":[3,4],"meaning":"boxes<xyxy,image>"}},)";
+    const Changes boxes_out = {{"\"boxes\":\"v7\"", "\"boxes\":\"proposals.boxes\""},
+                               {"\"scores\":\"v4\"", "\"scores\":\"v1\""},
+                               {"\"labels\":\"v5\"", "\"labels\":\"v2\""},
+                               {"\"count\":\"v6\"", "\"count\":\"proposals.count\""}};
+    const Photo photo(64, 48);
+    const float boxes[] = {1, 2, 30, 40, 0, 0, 8, 8, 3, 3, 9, 9, 0, 0, 1, 1};
+    const auto with = [&](const float* data, std::int64_t count) {
+        ImageView view = photo.view();
+        view.proposals = BoxesView{data, count};
+        return view;
+    };
+    for (const char* batch : {"\"dynamic\"", "1", "2"}) {
+        Changes changes = boxes_out;
+        changes.push_back({"\"input\":{\"batch\":\"dynamic\",", "\"input\":{" + rows + "\"batch\":" + batch + ","});
+        const auto engine = engine_of(changes);
+        CHECK(engine.ok());
+        if (!engine) continue;
+        const ImageView views[] = {with(boxes, 2), with(nullptr, 0), with(boxes + 4, 3)};
+        const auto found = engine->detect(views, 3);
+        CHECK(found.ok() && found->size() == 3);
+        for (std::size_t i = 0; found.ok() && i < 3; ++i) {
+            const auto& objects = (*found)[i].objects;
+            CHECK(objects.size() == static_cast<std::size_t>(views[i].proposals->count));
+            for (std::size_t k = 0; k < objects.size(); ++k) {
+                CHECK(std::equal(objects[k].box.begin(), objects[k].box.end(), views[i].proposals->data + 4 * k));
+            }
+        }
+        const auto queued = engine->submit(views, 3).get();
+        CHECK(queued.ok() && found.ok() && equal((*queued)[2], (*found)[2]));
+        const float wrong[] = {0, 0, std::numeric_limits<float>::quiet_NaN(), 1};
+        const std::pair<ImageView, const char*> bad[] = {
+            {photo.view(), "image 1 comes without proposals, and tiny is given up to 3"},
+            {with(boxes, 4), "image 1 comes with 4 proposals, tiny takes up to 3"},
+            {with(boxes, -1), "image 1 comes with -1 proposals"},
+            {with(nullptr, 2), "image 1 comes with 0 proposals"},
+            {with(wrong, 1), "proposal 0 of image 1 holds a number that is not finite"}};
+        for (const auto& [view, words] : bad) {
+            const ImageView pair[] = {with(boxes, 1), view};
+            CHECK_FAILS(engine->detect(pair, 2).status(), Code::bad_input, words);
+        }
+    }
+    const auto plain = engine_of();
+    CHECK(plain.ok());
+    if (plain) CHECK_FAILS(plain->detect(with(boxes, 1)).status(), Code::bad_input, "and tiny takes none");
+    const auto other = engine_of({{"\"batch\":\"dynamic\"", "\"batch\":\"dynamic\",\"given\":{\"text\":{\"dtype\":\"f32\","
+                                                           "\"shape\":[8],\"meaning\":\"tensor\"}}"}});
+    CHECK(other.ok());
+    if (other) CHECK_FAILS(other->detect(photo.view()).status(), Code::bad_input, "tiny needs the input 'text'");
+    CHECK_FAILS(engine_of({{"\"batch\":\"dynamic\"", "\"batch\":\"dynamic\",\"given\":{\"size\":{\"dtype\":\"f32\","
+                                                    "\"shape\":[2],\"meaning\":\"tensor\"}}"}})
+                    .status(),
+                Code::corrupt_artefact, "input 'size' has the name of a graph input");
+}
+
+GD_TEST(engine_keeps_within_bounds) {
+    const auto engine = engine_of({{"\"size\":\"dynamic\"", "\"size\":\"dynamic\",\"bounds\":[[32,64],[64,64]]"},
+                                   {"\"size\":[64,64]", "\"size\":[64,96]"}});
+    CHECK(engine.ok());
+    if (!engine) return;
+    const Photo fits(40, 20), wide(30, 90);
+    const auto found = engine->detect(fits.view());  // padded to 64 x 64
+    CHECK(found.ok() && found->objects.size() == 2);
+    const ImageView views[] = {fits.view(), wide.view()};
+    CHECK_FAILS(engine->detect(views, 2).status(), Code::bad_input,
+                "image 1 would be scaled to 32x96, the engine was built for up to 64x64");
+}
+
 GD_TEST(engine_is_the_same_on_eight_threads) {
     const auto engine = engine_of();
     CHECK(engine.ok());

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
@@ -14,20 +14,33 @@ if TYPE_CHECKING:
     from graphdet.importers import Weights
     from graphdet.ir import Variant
     from graphdet.runtime import Artefact
+    from graphdet.runtime.header import Bounds
 
 Dynamic = Literal["dynamic"]
-Size = tuple[int, int] | Dynamic
+Size: TypeAlias = "tuple[int, int] | Bounds | Dynamic"
 TARGETS = ("openvino", "onnxruntime", "onnx", "torch")
 
 
 def read_size(context: click.Context, parameter: click.Parameter, text: str | None) -> Size | None:
-    """`416x640` as (height, width); `416` is a square; `dynamic` stays. A click callback: raises BadParameter."""
+    """`416x640` as (height, width); `416` is a square; `480..800x640..1344` are bounds; `dynamic` stays.
+
+    A click callback: raises BadParameter.
+    """
     if text is None or text == "dynamic":
         return "dynamic" if text else None
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdecimal() and 0 < int(side) <= 1 << 15 for side in sides):
-        raise click.BadParameter(f"{text!r} is neither HEIGHTxWIDTH (such as 416x640) nor `dynamic`")
-    return int(sides[0]), int(sides[-1])
+    ranges = [side.split("..") for side in text.lower().split("x")]
+    ends = [end for side in ranges for end in (side[0], side[-1])]
+    fits = all(end.isdecimal() and 0 < int(end) <= 1 << 15 for end in ends)
+    if len(ranges) > 2 or max(map(len, ranges)) > 2 or not fits:
+        raise click.BadParameter(
+            f"{text!r} is neither HEIGHTxWIDTH (416x640), nor bounds of them (320..416x320..640), nor `dynamic`"
+        )
+    least, most = ((int(ranges[0][i]), int(ranges[-1][i])) for i in (0, -1))
+    if all(len(side) == 1 for side in ranges):
+        return most
+    from graphdet.runtime.header import Bounds
+
+    return Bounds(least, most)
 
 
 def read_batch(context: click.Context, parameter: click.Parameter, text: str) -> int | Dynamic:
@@ -45,8 +58,8 @@ def build_options(command: Callable[..., Any]) -> Callable[..., Any]:
     size = click.option(
         "--size",
         callback=read_size,
-        metavar="HxW|dynamic",
-        help="Network input in pixels.  [default: the variant's test size]",
+        metavar="HxW|bounds|dynamic",
+        help="Network input in pixels; bounds: 480..800x640..1344.  [default: the variant's test size]",
     )
     batch = click.option(
         "--batch",
@@ -99,13 +112,14 @@ def write(artefact: Artefact, path: Path) -> None:
 def summary(artefact: Artefact) -> list[tuple[str, Any]]:
     """What an engine is, as names and values for `facts`."""
     header = artefact.header
-    shown = header.input.as_dict()
-    size = shown["size"] if isinstance(shown["size"], str) else "x".join(map(str, shown["size"]))
+    taken = header.input
+    size = "x".join(map(str, taken.size)) if taken.size else taken.bounds or "dynamic"
     steps = [step.as_dict() for step in header.plan.steps]
     return [
         ("detector", header.detector),
         ("target", header.target),
-        ("input", f"{size}, batch {shown['batch']}"),
+        ("input", f"{size}, batch {taken.batch or 'dynamic'}"),
+        ("given with images", ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in taken.given.items()) or None),
         ("classes", len(header.classes)),
         ("masks", {"roi": "a grid in each box", "net": "a grid over the input"}.get(header.masks)),
         ("thresholds", ", ".join(f"{k} {v:g}" for k, v in header.thresholds.items())),

@@ -73,16 +73,10 @@ def parity_of(graph: Graph) -> str:
 
 
 def targets_of(graph: Graph) -> tuple[str, ...]:
-    """The targets that have every op of an inference graph, in a segment or as a kernel of the runtime.
-
-    None where the graph must be given more than images.
-    """
+    """The targets that have every op of an inference graph, in a segment or as a kernel of the runtime."""
     from graphdet.compiler.backends.target import TARGETS, find_target
-    from graphdet.compiler.build import other_inputs
     from graphdet.ir.check import LEAVES
 
-    if other_inputs(graph):
-        return ()
     ops = {node.name: node.op for node in graph.nodes if node.name not in LEAVES}
     found = []
     for name in TARGETS:

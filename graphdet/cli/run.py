@@ -12,8 +12,10 @@ import click
 
 from graphdet.cli._images import find_images, picture_names, refuse_overwriting
 from graphdet.cli._output import detections_table, emit, json_option, make_folder, note, progress, warn, write_text
+from graphdet.cli._proposals import proposals_option, read_proposals
 
 if TYPE_CHECKING:
+    from graphdet.data.proposals import Proposals
     from graphdet.records import Array, Panoptic
     from graphdet.runtime import Engine
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Find panoptic segments instead: pictures of them, and panoptic.json with its PNGs in this folder.",
 )
+@proposals_option
 @json_option
 def command(
     engine_file: Path,
@@ -41,6 +44,7 @@ def command(
     score: float,
     iou: float | None,
     panoptic_out: Path | None,
+    proposals: Path | None,
     as_json: bool,
 ) -> None:
     """Run ENGINE (.gdet) on image files or folders of them.
@@ -52,11 +56,13 @@ def command(
     Examples:
       graphdet run x.gdet photos/ --out found --score 0.5
       graphdet run mask2former.gdet val2017/ --out found --panoptic-out found
+      graphdet run rpn.gdet photos/ --out first --score 0
+      graphdet run fast_rcnn.gdet photos/ --out found --proposals first/detections.json
     """  # noqa: D301
     from graphdet.errors import BadImage, MissingFile
     from graphdet.runtime import load
 
-    engine = load(engine_file)
+    engine, boxes = load(engine_file), read_proposals(proposals)
     files = find_images(images)
     pictures = [make_folder(out) / name for name in picture_names(files)]
     refuse_overwriting(files, pictures)
@@ -69,7 +75,7 @@ def command(
             for number, file, picture in zip(numbers, files, pictures, strict=True):
                 try:
                     if panoptic_out is None:
-                        records.append(detect(engine, file, picture, score, iou, quiet=as_json))
+                        records.append(detect(engine, file, picture, score, iou, boxes, quiet=as_json))
                     else:
                         segments.append((number, panoptic(engine, file, picture)))
                         facts = {"image": str(file), "id": number, "picture": picture.name}
@@ -96,14 +102,16 @@ def command(
 
 
 def detect(
-    engine: Engine, file: Path, picture: Path, score: float, iou: float | None, *, quiet: bool
-) -> dict[str, Any]:
+    engine: Engine, file: Path, picture: Path, score: float, iou: float | None, proposals: Proposals | None, *,
+    quiet: bool,
+) -> dict[str, Any]:  # fmt: skip
     """Run one image, write its picture, print its table; the record for detections.json."""
     from graphdet.draw import draw_detections
     from graphdet.runtime.preprocess import load_image
 
     pixels = load_image(file)
-    found = engine(pixels, score=score, iou=iou)[0].above(score)
+    given = proposals and proposals.of(file, engine.proposals)
+    found = engine(pixels, proposals=given, score=score, iou=iou)[0].above(score)
     write_picture(picture, draw_detections(pixels, found, score=score))
     if not quiet:
         detections_table(found, f"{file}: {len(found)} objects")

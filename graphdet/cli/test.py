@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graphdet.cli._output import emit, facts, json_option, note, table
+from graphdet.cli._proposals import proposals_option, read_proposals
 
 if TYPE_CHECKING:
     from graphdet.eval import CocoResult, PanopticResult
@@ -34,11 +35,12 @@ SHOWN = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
 @click.option("--corruptions", metavar="NAMES", help="Also on corrupted images: benchmark, noise, blur, fog, ...")
 @click.option("--severities", default="1,2,3,4,5", show_default=True, help="Of the corruptions, 1 to 5.")
 @click.option("--per-class", is_flag=True, help="Also print the AP of each class.")
+@proposals_option
 @click.option("--save", type=click.Path(path_type=Path), help="Write COCO results: x.json, x.segm.json, ...")
 @json_option
 def command(
     engine_file: Path, data: str, limit: int | None, batch: int, metrics: tuple[str, ...], corruptions: str | None,
-    severities: str, per_class: bool, save: Path | None, as_json: bool,
+    severities: str, per_class: bool, proposals: Path | None, save: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run ENGINE (.gdet) over a dataset and print AP, AP50, AP75, APs, APm, APl in percent.
 
@@ -52,6 +54,8 @@ def command(
     \b
     Example:
       graphdet test x.gdet --data coco:val2017:instances_val2017.json --limit 500 --save found.json
+      graphdet test rpn.gdet --data coco:val2017:instances_val2017.json --metric proposal --save rpn.json
+      graphdet test fast_rcnn.gdet --data coco:val2017:instances_val2017.json --proposals rpn.proposal.json
       graphdet test found.segm.json --data coco:val2017:instances_val2017.json --metric segm
       graphdet test found.json --data panoptic:val2017:panoptic_val2017.json --metric panoptic --per-class
     """  # noqa: D301
@@ -71,7 +75,9 @@ def command(
     if engine_file.suffix == ".json":
         result = rescored(engine_file, data, metrics)
     else:
-        result = scored(engine_file, data, metrics, limit=limit, batch=batch, quiet=as_json, save=save)
+        result = scored(
+            engine_file, data, metrics, limit=limit, batch=batch, quiet=as_json, save=save, proposals=proposals
+        )
     code = 0 if result.complete else 130
     if as_json:
         emit({"engine": str(engine_file), "data": data, **result.as_dict()})
@@ -92,18 +98,19 @@ def command(
 
 def scored(
     engine_file: Path, data: str, metrics: tuple[str, ...], *, limit: int | None, batch: int, quiet: bool,
-    save: Path | None,
+    save: Path | None, proposals: Path | None,
 ) -> CocoResult:  # fmt: skip
     """Run an engine and score it."""
     from graphdet.data import parse_data
     from graphdet.eval import evaluate
     from graphdet.runtime import load
 
-    dataset = parse_data(data)
-    shown = False if quiet else None
+    dataset, engine, boxes = parse_data(data), load(engine_file), read_proposals(proposals)
+    given = None if boxes is None else lambda sample: boxes.of(sample.id, engine.proposals)
     return evaluate(
-        load(engine_file), dataset, batch=batch, limit=limit, progress=shown, results=save, metrics=metrics or None
-    )
+        engine, dataset, batch=batch, limit=limit, progress=False if quiet else None, results=save,
+        metrics=metrics or None, proposals=given,
+    )  # fmt: skip
 
 
 def rescored(results: Path, data: str, metrics: tuple[str, ...]) -> CocoResult:

@@ -22,6 +22,8 @@ from graphdet.eval.lvis import lvis_figures
 from graphdet.eval.score import METRICS, CocoResult, Json, choose_backend, recalls, score
 from graphdet.records import Array, Detections, Truth
 
+AGNOSTIC = ("object",)  # what a region proposal network calls all that it finds
+
 
 class CocoEvaluator:
     """Collects detections image by image and scores them against the annotations of the images that were added.
@@ -48,7 +50,7 @@ class CocoEvaluator:
         self._known = {image["id"] for image in self._json["images"]}
         self._added: set[int] = set()
         self._rows: list[Json] = []
-        self._masked = True
+        self._masked, self._agnostic = True, False
         self._maps: dict[tuple[str, ...], list[int | None]] = {}
 
     def __len__(self) -> int:
@@ -59,7 +61,8 @@ class CocoEvaluator:
         """Add all detections of one image; an image where nothing was found is added with zero detections.
 
         Labels are matched to the annotations by class name where the two lists of names differ; classes that the
-        annotations do not know are left out.
+        annotations do not know are left out. Detections of the one class `object`, where the annotations know none of
+        that name, say nothing of classes: they are scored as proposals.
 
         Raises:
             BadDataset: the image is unknown or was added before, or the labels do not fit the annotated classes.
@@ -82,7 +85,9 @@ class CocoEvaluator:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What was added can be scored by: `bbox`, and `segm` where there are masks on both sides."""
+        """What was added can be scored by: `bbox`, and `segm` where there are masks on both sides; or `proposal`."""
+        if self._agnostic:
+            return ("proposal",)
         shaped = any("segmentation" in row for row in self._rows) and self._masked
         annotated = any(note.get("segmentation") for note in self._ground_truth()["annotations"])
         return ("bbox", "segm") if shaped and annotated else ("bbox",)
@@ -94,11 +99,16 @@ class CocoEvaluator:
 
         Raises:
             UnknownName: a metric is unknown.
-            BadDataset: masks are to be scored, and the detections or the annotations have none.
+            BadDataset: masks are to be scored, and the detections or the annotations have none; or classes, of which
+                the detections know none.
         """
         names = self.metrics if metrics is None else check_metrics(metrics)
         truth, images = self._ground_truth(), sorted(self._added)
-        result = score(truth, self._rows, "bbox", images, self.backend)
+        if self._agnostic and set(names) != {"proposal"}:
+            raise BadDataset("the detector tells no classes apart", help="score its boxes as proposals: proposal alone")
+        scored = ([], []) if self._agnostic else (self._rows, images)
+        result = score(truth, scored[0], "bbox", scored[1], self.backend)
+        result = replace(result, images=len(images), detections=len(self._rows))
         also: dict[str, dict[str, float]] = {}
         if any(_shape_of(n) == "segm" for n in names) and self._rows and "segm" not in self.metrics:
             raise BadDataset("masks cannot be scored: the detections or the annotations have none")
@@ -124,7 +134,9 @@ class CocoEvaluator:
     def _category_ids(self, classes: tuple[str, ...]) -> list[int | None]:
         """Category id of each label; None for a class without annotations."""
         if classes not in self._maps:
-            self._maps[classes] = _categories_of(classes, self.categories)
+            self._agnostic |= classes == AGNOSTIC and classes[0] not in self.classes
+            first = [c["id"] for c in self.categories[:1]] or [None]
+            self._maps[classes] = first if self._agnostic else _categories_of(classes, self.categories)
         return self._maps[classes]
 
     def _ground_truth(self) -> Json:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
-from graphdet.data.dataset import Dataset
+from graphdet.data.dataset import Dataset, Sample
 from graphdet.errors import BadInput, InternalError
 from graphdet.eval.coco import CocoEvaluator, check_metrics
 from graphdet.eval.score import CocoResult
@@ -22,6 +22,9 @@ class Engine(Protocol):
         """One `Detections` per image, boxes in pixels of that image."""
 
 
+_Detect = Callable[[list[Sample]], Sequence[Detections]]
+
+
 def evaluate(
     engine: Engine,
     dataset: Dataset,
@@ -32,6 +35,7 @@ def evaluate(
     backend: str = "auto",
     results: str | Path | None = None,
     metrics: Sequence[str] | None = None,
+    proposals: Callable[[Sample], Array] | None = None,
 ) -> CocoResult:
     """COCO figures of an engine on a dataset.
 
@@ -45,6 +49,7 @@ def evaluate(
         results: where to write the detections as a COCO results file; `x.json` for boxes, and `x.segm.json`,
             `x.proposal.json` for these metrics.
         metrics: see `CocoEvaluator.summarize`.
+        proposals: boxes f32[K 4] that the engine is given with an image, as `proposals` of its call (see `Engine`).
 
     Returns:
         The figures. When interrupted by Ctrl-C after at least one image, those of the images done so far, with
@@ -60,7 +65,7 @@ def evaluate(
     evaluator = CocoEvaluator(dataset, backend=backend)
     count = len(dataset) if limit is None else min(limit, len(dataset))
     try:
-        _run(engine, dataset, evaluator, _steps(count, batch, progress))
+        _run(_bound(engine, proposals), dataset, evaluator, _steps(count, batch, progress))
     except KeyboardInterrupt:
         if not len(evaluator):
             raise
@@ -73,10 +78,18 @@ def evaluate(
     return replace(result, complete=len(evaluator) == count)
 
 
-def _run(engine: Engine, dataset: Dataset, evaluator: CocoEvaluator, steps: Iterator[tuple[int, int]]) -> None:
+def _bound(engine: Engine, proposals: Callable[[Sample], Array] | None) -> _Detect:
+    """The engine as a function of samples."""
+    if proposals is None:
+        return lambda samples: engine([s.image for s in samples])
+    given = cast(Callable[..., Sequence[Detections]], engine)
+    return lambda samples: given([s.image for s in samples], proposals=[proposals(s) for s in samples])
+
+
+def _run(detect: _Detect, dataset: Dataset, evaluator: CocoEvaluator, steps: Iterator[tuple[int, int]]) -> None:
     for first, end in steps:
         samples = [dataset.sample(i) for i in range(first, end)]
-        found = engine([s.image for s in samples])
+        found = detect(samples)
         if len(found) != len(samples):
             raise InternalError(f"the engine returned {len(found)} detections for {len(samples)} images")
         for sample, detections in zip(samples, found, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,7 +19,7 @@ from graphdet.ir import trace
 from graphdet.ir.initial import initial_values
 from graphdet.runtime import load, write_artefact
 from graphdet.runtime.artefact import read_artefact
-from graphdet.runtime.header import Input
+from graphdet.runtime.header import Bounds, Input
 from tests.cli.conftest import Run, document
 from tests.runtime import tiny
 
@@ -83,6 +84,20 @@ def test_compile_takes_views(run: Run, weights: Path, tmp_path: Path) -> None:
     assert "'flop' is no view" in refused.stderr
 
 
+def test_bounds_of_a_size_on_the_command_line(run: Run, weights: Path, tmp_path: Path) -> None:
+    words = ("compile", "yolox_scenes", "--weights", weights, "--target", "onnxruntime", "--no-certify")
+    out = tmp_path / "x.gdet"
+    done = run(*words, "--size", "64..96x64..128", "-o", out)
+    assert done.exit_code == 0, done.output
+    assert "64..96x64..128, batch 1" in done.stdout
+    assert load(out).header.input.bounds == Bounds((64, 64), (96, 128))
+    for bad in ("64..96..128", "64..x64", "0..64", "axb", "64x64x64"):
+        refused = run(*words, "--size", bad, "-o", out)
+        assert refused.exit_code == 2
+        assert "nor bounds of them" in refused.stderr
+    assert "multiples of 32" in run(*words, "--size", "60..96", "-o", out).stderr
+
+
 def test_run_writes_pictures_and_records(run: Run, tiny_engine: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
     done = run("run", tiny_engine, photos, "--out", out, "--score", 0.2)
@@ -124,6 +139,34 @@ def test_masks_are_shown_written_and_drawn(run: Run, photos: Path, tmp_path: Pat
     inside, outside = bitmaps.any(axis=0) > 0, ~bitmaps.any(axis=0)
     assert tinted[inside].mean() > 0.5  # frames and labels hide some
     assert tinted[outside].mean() < 0.1  # contours
+
+
+def test_proposals_of_a_file(run: Run, photos: Path, tmp_path: Path) -> None:
+    """Of an earlier run for `run`, by image; of COCO results for `test`, by number."""
+    file, first, out = tmp_path / "given.gdet", tmp_path / "first.json", tmp_path / "found"
+    built = tiny.given()
+    write_artefact(file, replace(built, header=replace(built.header, classes=("object",))))
+    assert "proposals.boxes f32[3, 4], proposals.count i64[]" in run("show", file).stdout
+    boxes = [[1, 2, 30, 31], [4, 5, 20, 30], [0, 0, 9, 9], [0, 0, 5, 5]]
+    objects = [{"box": box, "score": 0.9 - 0.1 * i} for i, box in enumerate(boxes)]
+    first.write_text(json.dumps([{"image": str(photos / "a.png"), "objects": objects}]))
+    assert run("run", file, photos, "--out", out, "--proposals", first, "--score", 0.1).exit_code == 0
+    records = json.loads((out / "detections.json").read_text())
+    assert [[one["box"] for one in r["objects"]] for r in records] == [boxes[:3], []], "the best; none for an image"
+    missing = run("run", file, photos, "--out", out)
+    assert missing.exit_code == 2
+    assert "image 0 comes without proposals" in missing.stderr
+
+    notes = write_coco(tmp_path / "set", 3, seed=1, size=(64, 64))
+    data, saved = f"coco:{notes.parent / 'images'}:{notes}", tmp_path / "saved.json"
+    rows = [{"image_id": i, "bbox": [1, 2, 10, 20], "score": 0.5} for i in (1, 3)]
+    first.write_text(json.dumps(rows))
+    words = ("--data", data, "--proposals", first, "--batch", 2, "--save", saved)
+    done = run("test", file, *words)
+    assert done.exit_code == 0, done.output
+    assert [(row["image_id"], row["bbox"]) for row in json.loads(saved.read_text())] == [
+        (i, [1, 2, 10, 20]) for i in (1, 3)
+    ]
 
 
 def test_run_goes_on_after_a_bad_image(run: Run, tiny_engine: Path, photos: Path, tmp_path: Path) -> None:

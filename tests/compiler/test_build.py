@@ -12,13 +12,14 @@ import pytest
 
 from graphdet import compiler, ops
 from graphdet.compiler.build import canvas, static_size
-from graphdet.errors import BackendMissing, UnknownName
+from graphdet.errors import BackendMissing, BadInput, UnknownName
 from graphdet.ir import Detector, Found, Image, detector, row
 from graphdet.ir.check import verify
 from graphdet.ir.detector import trace
 from graphdet.records import Array
 from graphdet.runtime import Engine, load, write_artefact
 from graphdet.runtime.artefact import Artefact, read_artefact
+from graphdet.runtime.header import Bounds
 from tests.compiler import tiny
 
 DOTS, ANCHORED = tiny.DETECTORS["dots"], tiny.DETECTORS["anchored"]
@@ -207,6 +208,22 @@ def test_unknown_targets_and_missing_packages_are_told(monkeypatch: pytest.Monke
     monkeypatch.setattr("graphdet.compiler.backends.onnx.emit.emit", absent)
     with pytest.raises(BackendMissing, match="needs the package 'onnx'"):
         build()
+
+
+def test_a_size_within_bounds() -> None:
+    """They are in the file, memory is laid out for the most, and both ends are certified."""
+    artefact = build(ANCHORED, "openvino", size=Bounds((64, 64), (96, 128)))
+    header, engine = artefact.header, Engine(artefact)
+    assert header.as_dict()["input"] == {"batch": 1, "size": "dynamic", "bounds": [[64, 64], [96, 128]]}
+    assert header.plan.memory["at"] == {"N": 1, "H": 96, "W": 128}
+    assert header.certificate["samples"] == [[1, 3, 64, 64], [1, 3, 96, 128]]
+    wide = np.zeros((1, 3, 96, 144), np.float32)
+    with pytest.raises(BadInput, match="pixels are 96x144, the engine was built for 64x64 to 96x128"):
+        engine.run(wide, np.ones((1, 2), np.float32), np.ones((1, 4), np.float32))
+    assert len(engine(np.zeros((20, 30, 3), np.uint8))) == 1
+    for bad in (Bounds((64, 64), (48, 128)), Bounds((60, 64), (96, 128)), Bounds((0, 64), (96, 128))):
+        with pytest.raises(BadInput, match=r"the bounds .* are no range of sizes of anchored"):
+            build(ANCHORED, size=bad)
 
 
 def test_sizes() -> None:

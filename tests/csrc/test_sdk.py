@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -22,9 +23,12 @@ import graphdet.ops  # fills the table of ops
 from graphdet.cli._build import read_variant
 from graphdet.data.scenes import scene
 from graphdet.ir import OPS
+from graphdet.ir.initial import initial_values
 from graphdet.records import Array, Detections
 from graphdet.runtime import load, write_artefact
+from graphdet.runtime.given import random_inputs
 from graphdet.runtime.header import NativeStep
+from graphdet.zoo.backbones.resnet import ResNet
 from tests.csrc.plans import FAMILY, with_all_ops, with_suppression
 from tests.runtime.tiny import artefact, with_masks
 
@@ -312,6 +316,61 @@ def test_masks_of_a_detector_without_them(programs: Path, engine: Path, scenes: 
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "detect_c: GD411: there is no mask 0; the image has 0" in done.stderr
+
+
+class Boxes(ctypes.Structure):
+    """gd_boxes."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("count", ctypes.c_int64))
+
+
+class Image(ctypes.Structure):
+    """gd_image."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("height", ctypes.c_int64), ("width", ctypes.c_int64), ("row_bytes", ctypes.c_int64),
+        ("channels", ctypes.c_int32), ("order", ctypes.c_int32), ("proposals", ctypes.POINTER(Boxes)),
+    )  # fmt: skip
+
+
+class Object(ctypes.Structure):
+    """gd_detection."""
+
+    _fields_ = (("box", ctypes.c_float * 4), ("score", ctypes.c_float), ("label", ctypes.c_int64))
+
+
+def test_proposals_by_the_c_interface(prefix: Path, tmp_path: Path) -> None:
+    """Fast R-CNN on images of three sizes, one of them without a place to look at: bit for bit as Python runs it."""
+    variant = graphdet.get("fast_rcnn_r50").with_arguments(body=ResNet(18), width=16, num_classes=3)
+    built = graphdet.compile(variant, initial_values(graphdet.trace(variant)), size=(128, 160), certified=False)
+    write_artefact(tmp_path / "x.gdet", built)
+    images = [scene(np.random.default_rng(i), size)[0] for i, size in enumerate(SIZES[:3])]
+    drawn = random_inputs(built.header.input.given, [image.shape[:2] for image in images])
+    counts = [40, 0, 7]
+    boxes = [np.ascontiguousarray(rows[:n]) for rows, n in zip(drawn["proposals.boxes"], counts, strict=True)]
+    expected = load(tmp_path / "x.gdet", threads=1)(images, proposals=boxes, score=0.01)
+    assert [len(one) > 0 for one in expected] == [True, False, True]
+
+    library = ctypes.CDLL(str(next((prefix / "lib").glob("libgraphdet.so"))))
+    library.gd_last_error.restype, library.gd_result_objects.restype = ctypes.c_char_p, ctypes.POINTER(Object)
+    views = [Boxes(rows.ctypes.data, len(rows)) for rows in boxes]
+    passed = (Image * 3)(
+        *(Image(p.ctypes.data, *p.shape[:2], 0, 3, 0, ctypes.pointer(v)) for p, v in zip(images, views, strict=True))
+    )
+    engine, result, count = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_size_t()
+    assert library.gd_engine_load(str(tmp_path / "x.gdet").encode(), 1, ctypes.byref(engine)) == 0
+    options = (ctypes.c_size_t(3), ctypes.c_float(0.01), ctypes.c_float(-1))
+    assert library.gd_engine_detect(engine, passed, *options, ctypes.byref(result)) == 0, library.gd_last_error()
+    for i, one in enumerate(expected):
+        objects = library.gd_result_objects(result, ctypes.c_size_t(i), ctypes.byref(count))
+        assert [objects[k].label for k in range(count.value)] == one.labels.tolist()
+        assert [objects[k].score for k in range(count.value)] == one.scores.tolist()
+        assert [list(objects[k].box) for k in range(count.value)] == one.boxes.tolist()
+    library.gd_result_free(result)
+    passed[2].proposals = None
+    assert library.gd_engine_detect(engine, passed, *options, ctypes.byref(result)) == 411
+    assert library.gd_last_error().startswith(b"GD411: image 2 comes without proposals")
+    library.gd_engine_free(engine)
 
 
 def test_symbols(prefix: Path, programs: Path) -> None:

@@ -45,8 +45,16 @@ def vectors(folder: Path) -> dict[str, tuple[bytes, str]]:
     def buffers(**rows: Fields) -> bytes:
         return changed(lambda f: f["plan"].update(memory={"bytes": 128, "buffers": rows}))
 
+    def asked(**fields: object) -> bytes:
+        return changed(lambda f: f["input"].update(fields))
+
+    def given(**row: object) -> bytes:
+        return asked(given={"boxes": {"dtype": "f32", "shape": [1000, 4], "meaning": "boxes<xyxy,image>", **row}})
+
     return {
         "good": (good, ""),
+        "good-given": (given(), ""),
+        "good-bounds": (asked(size="dynamic", bounds=[[480, 640], [800, 1344]]), ""),
         "GD400-zip": (b"PK\x03\x04" + bytes(60), "is not a .gdet artefact"),
         "GD400-line-ends": (good.replace(b"\r\n", b"\n"), "is not a .gdet artefact"),
         "GD401-empty": (b"", "ends inside its first fields"),
@@ -70,6 +78,14 @@ def vectors(folder: Path) -> dict[str, tuple[bytes, str]]:
             changed(lambda f: f["plan"]["steps"][1].update(kind="code")),
             "artefact header, field plan.steps[1].kind: expected ",
         ),
+        "GD403-given-dtype": (given(dtype="b"), "field input.given.boxes.dtype: expected "),
+        "GD403-given-shape": (given(shape=[1, 1, 1, 4]), "input.given.boxes.shape: expected at most 3 sides"),
+        "GD403-given-side": (given(shape=[1 << 21, 4]), "field input.given.boxes.shape[0]: expected an integer in"),
+        "GD403-bounds": (
+            asked(size="dynamic", bounds=[[480, 640], [800, 320]]),
+            "field input.bounds: expected the least and the most of a dynamic size",
+        ),
+        "GD403-bounds-of-a-size": (asked(size=[64, 64], bounds=[[64, 64], [64, 64]]), "field input.bounds: expected "),
         "GD403-room": (buffers(v3={"offset": 96, "bytes": 48}), "field plan.memory.buffers.v3.offset: expected "),
         "GD403-align": (
             buffers(v3={"offset": 8, "bytes": 48}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from graphdet.data import CocoDetection, Sample, Scenes, write_coco
+from graphdet.data.proposals import Proposals
 from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset, BadInput, InternalError, MissingFile, UnknownName
 from graphdet.eval import CocoEvaluator, CocoResult, evaluate, evaluate_results
@@ -143,6 +144,38 @@ def test_proposals(backend: str, tmp_path: Path) -> None:
         assert result.also["proposal"][name] == pytest.approx(expected)
     rows = json.loads((tmp_path / "found.proposal.json").read_text())
     assert {row["category_id"] for row in rows} == {1}
+
+
+def test_boxes_of_no_class_are_proposals(backend: str, tmp_path: Path) -> None:
+    """A region proposal network on a dataset of many classes; its results are what Fast R-CNN is given."""
+
+    def unnamed() -> Callable[[list[Any]], list[Detections]]:
+        known = oracle(SCENES)
+        return lambda images: [replace(d, labels=d.labels * 0, classes=("object",)) for d in known(images)]
+
+    result = evaluate(unnamed(), SCENES, backend=backend, results=tmp_path / "found.json")
+    assert result.also["proposal"]["AR1000"] == pytest.approx(1)
+    assert result.AP == -1, "classes are not scored"
+    assert (result.images, result.detections) == (7, sum(len(SCENES.sample(i).truth.labels) for i in range(7)))
+    proposals = Proposals(tmp_path / "found.proposal.json")
+    for i in range(7):
+        sample = SCENES.sample(i)
+        boxes = proposals.of(sample.id, 1000)
+        np.testing.assert_allclose(boxes, sample.truth.boxes, atol=1e-3)
+        assert len(proposals.of(sample.id, 1)) == min(1, len(boxes))
+    with pytest.raises(BadDataset, match="tells no classes apart"):
+        evaluate(unnamed(), SCENES, metrics=["bbox"])
+
+
+def test_the_engine_is_given_the_proposals_of_each_image() -> None:
+    given: list[Any] = []
+
+    def engine(images: list[Any], /, proposals: Any = None) -> list[Detections]:
+        given.extend(proposals)
+        return [none() for _ in images]
+
+    evaluate(engine, SCENES, batch=3, proposals=lambda sample: np.full((2, 4), sample.id, np.float32))
+    assert [int(boxes[0, 0]) for boxes in given] == [SCENES.sample(i).id for i in range(7)]
 
 
 def test_masks_need_masks_on_both_sides() -> None:

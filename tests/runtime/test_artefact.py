@@ -28,7 +28,7 @@ from graphdet.errors import (
 from graphdet.records import Array
 from graphdet.runtime import Artefact, read_artefact, write_artefact
 from graphdet.runtime.artefact import HEADER_LIMIT, MAGIC, pack_arrays
-from graphdet.runtime.header import NativeStep, read_header
+from graphdet.runtime.header import Bounds, Given, Input, NativeStep, read_header
 from tests.runtime.tiny import header, plan
 
 PREFIX = struct.Struct("<8sIQ32s")
@@ -171,6 +171,9 @@ JSON = st.recursive(
 )
 
 
+OPEN = Input(None, None, Bounds((64, 64), (64, 96)), {"proposals.boxes": Given("f32", (10, 4), "boxes<xyxy,image>")})
+
+
 def places(value: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The path of every field inside decoded JSON."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -180,7 +183,7 @@ def places(value: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_any_value_in_any_field(data: st.DataObject) -> None:
-    fields = json.loads(json.dumps(header().as_dict()))
+    fields = json.loads(json.dumps(header(input=OPEN).as_dict()))
     *path, last = data.draw(st.sampled_from(places(fields)))
     holder = fields
     for key in path:
@@ -198,6 +201,12 @@ def test_any_value_in_any_field(data: st.DataObject) -> None:
         (lambda h: h.update(target="cuda"), "target: expected one of openvino"),
         (lambda h: h["input"].update(batch=0), "input.batch"),
         (lambda h: h["input"].update(size=[640]), "input.size"),
+        (lambda h: h["input"].update(bounds=[[64, 64], [32, 64]]), "input.bounds: expected the least and the most"),
+        (lambda h: h["input"].update(size=[64, 64], bounds=[[64, 64], [64, 64]]), "input.bounds"),
+        (lambda h: h["input"].update(bounds=[[64, 64]]), "input.bounds: expected an array of 2"),
+        (lambda h: h["input"].update(given={"x": {"dtype": "f64"}}), "input.given.x"),
+        (lambda h: h["input"].update(given={"x": {"dtype": "f32", "shape": [1, 0], "meaning": "t"}}), r"x.shape\[1\]"),
+        (lambda h: h["input"].update(given={"x": {"dtype": "f32", "shape": [1] * 4, "meaning": "t"}}), "at most 3"),
         (lambda h: h["preprocess"].update(std=[0, 1, 1]), "preprocess.std: expected positive"),
         (lambda h: h["preprocess"].update(gamma=2), "known fields only"),
         (lambda h: h["plan"]["outputs"].pop("count"), "plan.outputs.count"),

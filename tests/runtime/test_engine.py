@@ -33,9 +33,10 @@ from graphdet.runtime import Artefact, Engine, load, write_artefact
 from graphdet.runtime import kernels as kernels_module
 from graphdet.runtime.adapters import ADAPTERS, Adapter, open_segment
 from graphdet.runtime.artefact import pack_arrays
-from graphdet.runtime.header import Input, NativeStep
+from graphdet.runtime.header import Bounds, Given, Input, NativeStep
 from graphdet.runtime.preprocess import from_dlpack, pictures, prepare
 from tests.runtime.tiny import PARTS, artefact, external, header, plan, segment
+from tests.runtime.tiny import given as tiny_given
 
 pytest.importorskip("graphdet.runtime._C", reason="the kernel extension is not built")
 
@@ -192,6 +193,82 @@ def test_run_checks_the_other_inputs() -> None:
         engine.run(pixels, size, geometry.astype(np.float64))
     with pytest.raises(BadInput, match="no input 'score'"):
         engine.run(pixels, size, geometry, score=0.5)
+
+
+BOXES = [np.array([[1, 2, 30, 40], [0, 0, 8, 8]]), np.zeros((0, 4)), np.array([[3, 3, 9, 9.5]] * 3)]
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_proposals_come_with_images(target: str, batch: int | None) -> None:
+    """Padded and counted by the engine; a batch may be filled up; no proposals are an input like any other."""
+    engine = Engine(tiny_given(target, batch), chunk=2)
+    images = [photo(64, 48), photo(50, 70), photo(40, 20)]
+    assert engine.proposals == 3
+    for found in (engine(images, proposals=BOXES), engine.submit(images, proposals=BOXES).result(60)):
+        for one, boxes in zip(found, BOXES, strict=True):
+            np.testing.assert_array_equal(one.boxes, boxes.astype(np.float32))
+    assert len(engine(images[0], proposals=BOXES[0])[0]) == 2
+    assert len(engine(images[0], proposals=[])[0]) == 0
+    assert engine([], proposals=[]) == []
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        (None, "image 0 comes without proposals, and tiny is given up to 3 for each image"),
+        (BOXES[:2], "proposals for 2 of 3 images"),
+        ([*BOXES[:2], np.zeros((4, 4))], "image 2 comes with 4 proposals, tiny takes up to 3"),
+        ([*BOXES[:2], np.zeros((1, 5))], "proposals of image 2 have shape 1x5, expected Kx4"),
+        ([*BOXES[:2], ["a"]], "proposals of image 2 are no boxes"),
+        ([*BOXES[:2], [[0, 0, 1, 1], [0, 0, np.nan, 1]]], "proposal 1 of image 2 holds a number that is not finite"),
+    ],
+)
+def test_proposals_that_cannot_be_used(boxes: Any, words: str) -> None:
+    engine = Engine(tiny_given(), chunk=2)
+    with pytest.raises(BadInput, match=words):
+        engine([photo(8, 8)] * 3, proposals=boxes)
+    with pytest.raises(BadInput, match="image 0 comes with proposals, and tiny takes none"):
+        Engine(artefact())(photo(8, 8), proposals=BOXES[0])
+
+
+def test_run_checks_what_comes_with_images() -> None:
+    engine = Engine(tiny_given())
+    batch = prepare([photo(64, 64)], engine.header.preprocess)
+    images = (batch.pixels, batch.size, batch.geometry)
+    good = {"proposals.boxes": np.ones((1, 3, 4), np.float32), "proposals.count": np.array([2])}
+    assert engine.run(*images, inputs=good)["count"].tolist() == [2]
+    for change, words in (
+        ({"proposals.count": np.array([4])}, r"proposals\.count\[0\] is 4, expected 0\.\.3"),
+        ({"proposals.count": np.array([1.0], np.float32)}, r"'proposals\.count' is f32\[1\], expected i64\[1\]"),
+        ({"proposals.boxes": np.ones((1, 2, 4), np.float32)}, r"is f32\[1 2 4\], expected f32\[1 3 4\]"),
+        ({"queries": np.ones((1, 2), np.float32)}, "no input 'queries'"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            engine.run(*images, inputs={**good, **change})
+    with pytest.raises(BadInput, match=r"'proposals\.boxes' is not given, expected f32\[1 3 4\]"):
+        engine.run(*images)
+
+
+def test_what_images_cannot_carry_is_given_to_run() -> None:
+    whole = tiny_given()
+    rows = {**whole.header.input.given, "queries": Given("f32", (7,))}
+    engine = Engine(replace(whole, header=replace(whole.header, input=Input(given=rows))))
+    with pytest.raises(BadInput, match=r"tiny needs the input 'proposals\.boxes', which does not come with images"):
+        engine(photo(8, 8), proposals=BOXES[0])
+
+
+def test_bounds_of_an_open_size(target: str) -> None:
+    """Small images are padded to the least size; larger than the most is refused, by `run` too."""
+    engine = Engine(artefact(target=target, input=Input(bounds=Bounds((64, 96), (96, 96)))))
+    fit = replace(engine.header.preprocess, size=(64, 128))
+    wide = Engine(artefact(target=target, preprocess=fit, input=Input(bounds=Bounds((64, 96), (96, 96)))))
+    expected = Engine(artefact(target=target))(photo(64, 32))[0]
+    np.testing.assert_allclose(engine(photo(64, 32))[0].boxes, expected.boxes)
+    with pytest.raises(BadInput, match="image 1 would be scaled to 42x128, the engine was built for up to 96x96"):
+        wide([photo(64, 64), photo(30, 90)])
+    for shape in ((32, 96), (96, 128)):
+        with pytest.raises(BadInput, match=f"{shape[0]}x{shape[1]}, the engine was built for 64x96 to 96x96"):
+            engine.run(np.zeros((1, 3, *shape), np.float32), np.ones((1, 2), np.float32), np.ones((1, 4), np.float32))
 
 
 def test_calls_from_several_threads(target: str) -> None:

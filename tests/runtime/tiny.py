@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from graphdet.records import Array, Preprocess
 from graphdet.runtime import Artefact
 from graphdet.runtime.artefact import pack_arrays
-from graphdet.runtime.header import Header, Input, NativeStep, Plan, SegmentStep
+from graphdet.runtime.header import Given, Header, Input, NativeStep, Plan, SegmentStep
 
 PARTS = np.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.52], [0.5, 0.5, 1.25, 1.5]], np.float32)
 WEIGHTS = np.array([[1.0, 0.75, 0.5]], np.float32)
@@ -121,6 +121,13 @@ def with_masks(frame: str = "roi", **changes: object) -> Artefact:
     fields = {"input": Input(1, None), "plan": replace(plan(), outputs=outputs), "masks": frame, **changes}
     whole = artefact(**fields)
     return replace(whole, blobs={**whole.blobs, "constants": pack_arrays({"grids": grids})})
+
+
+def given(target: str = "onnxruntime", batch: int | None = None) -> Artefact:
+    """Up to three proposals an image, which are the detections: scores and labels are those of the parts."""
+    rows = {"proposals.boxes": Given("f32", (3, 4), "boxes<xyxy,image>"), "proposals.count": Given("i64", ())}
+    outputs = {"boxes": "proposals.boxes", "scores": "v1", "labels": "v2", "count": "proposals.count"}
+    return artefact(target=target, input=Input(batch, None, given=rows), plan=Plan(plan().steps[:1], outputs))
 
 
 def artefact(**changes: object) -> Artefact:

@@ -90,3 +90,30 @@ def test_formula(loss: Callable[[Value, Value], Value], formula: Callable[[Corne
     same, flat = run(loss, boxes, boxes)
     np.testing.assert_allclose(same, 0, atol=1e-4)
     assert np.isfinite(flat).all()
+
+
+# What torchvision 0.28.0 says of six pairs of boxes in float64, and its gradient by the first box: of
+# ops.generalized_box_iou_loss, distance_box_iou_loss, complete_box_iou_loss. Its CIoU weighs shapes whatever the IoU;
+# the paper's, as ours, does so from 0.5: the first three pairs.
+PAIRS = (
+    ((10, 12, 40, 60), (12, 10, 44, 58)),
+    ((0, 0, 20, 10), (2, 1, 20, 11)),
+    ((5, 5, 9, 30), (6, 2, 10, 33)),
+    ((10, 10, 30, 30), (30, 10, 50, 30)),
+    ((3, 4, 50, 44), (60, 60, 70, 90)),
+    ((100, 80, 140, 120), (104, 70, 131, 133)),
+)
+TORCHVISION = {
+    "giou": ((0.244026, 0.265972, 0.535354, 1.0, 1.621659, 0.632383), (-0.022666, 0.016860, -0.027524, 0.015773)),
+    "diou": ((0.240523, 0.260720, 0.497658, 1.2, 1.343563, 0.515259), (-0.022452, 0.016231, -0.027168, 0.014011)),
+    "ciou": ((0.240523, 0.260722, 0.497659), (-0.022452, 0.016230, -0.027168, 0.014011)),
+}
+
+
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision_says_the_same(name: str) -> None:
+    expected, slope = TORCHVISION[name]
+    boxes, target = np.asarray(PAIRS, np.float32).transpose(1, 0, 2).copy()
+    found, gradient = run(getattr(overlap, f"{name}_loss"), boxes, target)
+    np.testing.assert_allclose(found[: len(expected)], expected, atol=2e-6)
+    np.testing.assert_allclose(gradient[0], slope, atol=2e-6)

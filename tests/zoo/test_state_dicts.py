@@ -67,6 +67,18 @@ SAME_NETWORK = {  # configurations that differ from a variant's own in training 
     "_fpn_mstrain-poly_2x": "_fpn_1x",
     "_fpn_mstrain-poly_3x": "_fpn_1x",
 }
+# Of other folders, on networks of ours: what changes training alone, and data sets with other numbers of classes.
+ELSEWHERE = (
+    "albu_example/mask", "cascade_rpn/crpn_fast_", "cityscapes/faster", "cityscapes/mask", "deepfashion/mask",
+    "dynamic_rcnn/", "guided_anchoring/ga_fast_", "instaboost/", "legacy_1.x/cascade_mask", "legacy_1.x/faster",
+    "legacy_1.x/mask", "lvis/", "openimages/faster", "pascal_voc/faster", "pisa/pisa_faster", "pisa/pisa_mask",
+    "resnet_strikes_back/cascade", "resnet_strikes_back/faster", "resnet_strikes_back/mask",
+)  # fmt: skip
+PLAIN_NORMS = r"gcnet/\w+_fpn_syncbn-backbone_1x"  # without global context blocks
+DATA = {
+    "_cityscapes": 8, "_deepfashion": 15, "_lvis_v1": 1203, "_lvis_v0.5": 1230, "_voc0712": 20,
+    "_openimages_challenge": 500, "_openimages.": 601,
+}  # fmt: skip
 UPSTREAM = {v.row.upstream: name for name, v in variants().items() if v.row.upstream}
 
 
@@ -122,6 +134,33 @@ def test_parameters_equal_the_reference(name: str, table: Any) -> None:
         if classes not in graphs:
             graphs[classes] = trace(get(name).with_arguments(**({"num_classes": classes} if classes else {})), "train")
         check(graphs[classes], row, table["states"][row["state"]])
+
+
+def elsewhere(table: Any) -> dict[tuple[str, int | None], list[str]]:
+    """Configurations of other folders by the variant whose network they train, and its number of classes."""
+    found: dict[tuple[str, int | None], list[str]] = {}
+    for config in table["configs"]:
+        if config.startswith(ELSEWHERE) or re.match(PLAIN_NORMS, config):
+            named = config.replace("dynamic_rcnn", "faster_rcnn")
+            family = re.search(r"(cascade_mask|cascade|mask|faster|fast)_(rcnn|r50)", named)
+            body = re.search(r"(r50|r101|x101_32x4d|x101_64x4d)(_caffe)?", config)
+            assert family, config
+            assert body, config
+            name = f"{family[1]}_rcnn_{body[0]}" + "_c4" * ("_c4_" in config)
+            classes = next((n for words, n in DATA.items() if words in config), None)
+            found.setdefault((name, classes), []).append(config)
+    return found
+
+
+@pytest.mark.slow
+def test_configurations_of_other_folders(table: Any) -> None:
+    found = elsewhere(table)
+    assert sum(map(len, found.values())) == 42
+    for (name, classes), mine in found.items():
+        graph = trace(get(name).with_arguments(**({"num_classes": classes} if classes else {})), "train")
+        for config in mine:
+            row = table["configs"][config]
+            check(graph, row, table["states"][row["state"]])
 
 
 @pytest.mark.parametrize("name", UPSTREAM.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import pytest
 
 from graphdet import compiler, zoo
 from graphdet.compiler.backends.torch import to_module
-from graphdet.errors import NotLowerable
 from graphdet.eval.parity import Objects, unmatched
 from graphdet.ir import trace
 from graphdet.ir.detector import Variant
 from graphdet.records import Array
 from graphdet.runtime import Engine
+from graphdet.runtime.given import random_inputs
 from graphdet.runtime.preprocess import prepare
 from graphdet.zoo.backbones.resnet import ResNet
 from graphdet.zoo.parts import rcnn
@@ -34,6 +35,7 @@ LEARNERS = (
     "fast_rcnn_r50",
 )
 TARGETS = ("openvino", "onnxruntime", "onnx")
+PHOTOGRAPHED = (*DETECTORS, "mask_rcnn_r50")
 PHOTOS = "data/coco-val186-official/val2017"
 
 
@@ -158,7 +160,8 @@ def engine(name: str, target: str, without_proposals: bool = False) -> Engine:
 
 def detect(run: Engine, inputs: dict[str, Array], **thresholds: float) -> dict[str, Array]:
     """The padded outputs of an engine."""
-    return run.run(inputs["pixels"], inputs["size"], inputs["geometry"], watch=None, **thresholds)
+    given = {name: inputs[name] for name in run.header.input.given}
+    return run.run(inputs["pixels"], inputs["size"], inputs["geometry"], inputs=given, watch=None, **thresholds)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -185,15 +188,42 @@ def test_nothing_found_is_a_result(name: str, target: str) -> None:
         np.testing.assert_array_equal(found["labels"], -1)
 
 
-def test_an_engine_is_not_given_proposals() -> None:
-    with pytest.raises(NotLowerable, match=r"fast_rcnn_r50 needs the input 'proposals\.boxes'"):
-        compiler.compile(small("fast_rcnn_r50"), {}, "onnxruntime")
+@pytest.mark.parametrize("target", [*TARGETS, "torch"])
+def test_an_engine_is_given_proposals(target: str) -> None:
+    """In pixels of images of several sizes; alone, in a batch, and none at all: what PyTorch makes of them."""
+    variant, size = small("fast_rcnn_r50").with_arguments(most=200), (96, 128)
+    weights, limits = tiny.weights(variant), {"score_threshold": 0.005, "iou_threshold": 0.5}
+    run = Engine(compiler.compile(variant, weights, target, batch="dynamic", size=size))
+    module = to_module(trace(variant), weights).eval()
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, (h, w, 3), np.uint8) for h, w in ((60, 90), (80, 50), (64, 64))]
+    drawn = random_inputs(run.header.input.given, [image.shape[:2] for image in images])
+    for chosen in ([0], [1], [0, 2], [2, 1, 0]):
+        ready = prepare([images[i] for i in chosen], variant.preprocess, size=size)
+        given = {k: v[chosen] for k, v in drawn.items()}
+        inputs = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry, **given}
+        tensors = {k.replace(".", "_"): torch.from_numpy(v) for k, v in inputs.items()}
+        with torch.no_grad():
+            said = module(**tensors, **{k: torch.tensor(v) for k, v in limits.items()})
+        expected = {k: v.numpy() for k, v in said.items()}
+        found = detect(run, inputs, **limits)
+        boxes = [drawn["proposals.boxes"][i, : drawn["proposals.count"][i]] for i in chosen]
+        called = run([images[i] for i in chosen], proposals=boxes, score=0.005, iou=0.5)
+        for k, i in enumerate(chosen):
+            ours, theirs = Objects.of(found, k), Objects.of(expected, k)
+            assert (len(theirs.scores) > 20) == (i != 1), "the second image is given none"
+            assert not unmatched(theirs, ours, **limits)
+            assert not unmatched(ours, theirs, **limits)
+            np.testing.assert_allclose(called[k].scores, ours.scores, rtol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", DETECTORS)
+PHOTO_RUNS = [  # each builds a whole R50: one a detector among the slow tests, the others by night
+    pytest.param(*run, marks=pytest.mark.slow if run[1:] == ("openvino", 4) else pytest.mark.nightly)
+    for run in product(PHOTOGRAPHED, TARGETS, (1, 4))
+]
+
+
+@pytest.mark.parametrize(("name", "target", "batch"), PHOTO_RUNS)
 def test_photos_give_what_pytorch_gives(name: str, target: str, batch: int, shared: Callable[[str], Path]) -> None:
     """Photos of several sizes in one batch, by the certificate's rule: 256 x 320 canvas, every threshold lowered."""
     photos = sorted(shared(PHOTOS).glob("*.jpg"))[:4]

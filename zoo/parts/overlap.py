@@ -16,11 +16,16 @@ def giou_loss(boxes: Value, target: Value) -> Value:
     return 1.0 - ops.iou(boxes, target, generalised=True)
 
 
+def diou_loss(boxes: Value, target: Value) -> Value:
+    """1 - distance IoU: IoU less the share of the centres' distance (Zheng et al. 2020, arXiv:1911.08287)."""
+    return 1.0 - ops.distance_iou(boxes, target)
+
+
 def ciou_loss(boxes: Value, target: Value) -> Value:
     """1 - complete IoU: distance IoU, less the difference in shape of boxes that fit (Zheng et al. 2020, eq. 10-12)."""
     share, gap = ops.iou(boxes, target), ops.aspect_gap(boxes, target)
     weight = ops.stop_gradient(ops.where(share > 0.5, gap / ops.maximum(1.0 - share + gap, 1e-9), 0.0))
-    return 1.0 - ops.distance_iou(boxes, target) + weight * gap
+    return diou_loss(boxes, target) + weight * gap
 
 
 def bounded_iou(boxes: Value, target: Value, *, beta: float = 0.2, eps: float = 1e-3) -> Value:

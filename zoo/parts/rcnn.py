@@ -199,12 +199,13 @@ def second_stage(
     real = apart(image, boxes, ops.exists(count, boxes), ignore)
     sampled = sample(image, head, boxes, real, classes, draw=draw)
     seen = head(sampled.boxes, sampled.count)
-    return detect(image, boxes, *said, classes, suppress=suppress), losses(sampled, *seen, classes, regression)
+    return detect(image, boxes, count, *said, classes, suppress=suppress), losses(sampled, *seen, classes, regression)
 
 
 def select(
     image: Image,
     boxes: Value,
+    count: Value,
     logits: Value,
     deltas: Value,
     classes: int,
@@ -213,10 +214,12 @@ def select(
 ) -> tuple[Value, Value, Value, Value]:
     """The best 100 boxes an image after suppression within classes: boxes in net pixels, scores, labels, count.
 
-    Each class moves a proposal in its own way, unless there are offsets of one kind only.
+    The first `count` proposals exist. Each class moves a proposal in its own way, unless there are offsets of one kind
+    only.
     """
     n, k, kinds = boxes.dim(0), boxes.dim(1), (deltas.dim(1) // 4).constant or 1
-    scores = ops.reshape(ops.softmax(logits), shape=(n, k, classes + 1))[:, :, :classes]
+    exists = ops.reshape(ops.exists(count, boxes), shape=(n, k, 1))
+    scores = ops.where(exists, ops.reshape(ops.softmax(logits), shape=(n, k, classes + 1))[:, :, :classes], 0.0)
     top, label, row = ops.select_top(scores, setting("score_threshold", 0.05), k=CANDIDATES)
     moves = ops.gather_rows(ops.reshape(deltas, shape=(n, k * kinds, 4)), row * kinds + ops.minimum(label, kinds - 1))
     moved = ops.clip_boxes(ops.decode_deltas(ops.gather_rows(boxes, row), moves, stds=stds), image.size)
@@ -226,6 +229,7 @@ def select(
 def detect(
     image: Image,
     boxes: Value,
+    count: Value,
     logits: Value,
     deltas: Value,
     classes: int,
@@ -233,7 +237,7 @@ def detect(
     suppress: Suppress = greedily,
 ) -> Found:
     """`select`, moved to the original image."""
-    placed, *said = select(image, boxes, logits, deltas, classes, stds, suppress)
+    placed, *said = select(image, boxes, count, logits, deltas, classes, stds, suppress)
     return Found(ops.to_image(placed, image.geometry), *said)
 
 

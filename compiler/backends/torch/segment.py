@@ -19,7 +19,7 @@ class TorchSegment:
 
     def run(self, inputs: dict[str, Array]) -> list[Array]:
         """Outputs in the graph's order, none of them in the memory of an input, which the caller uses again."""
-        given = {k: torch.from_numpy(v) for k, v in inputs.items()}
+        given = {k.replace(".", "_"): torch.from_numpy(v) for k, v in inputs.items()}
         borrowed = {x.untyped_storage().data_ptr() for x in given.values()}
         with torch.inference_mode():
             made = self.module(**given)

@@ -34,7 +34,13 @@ namespace graphdet {
 
 enum class Order : std::uint8_t { bgr, rgb };
 
-// Pixels of one image, uint8, channels last, owned by the caller and only read. They must stay as they are until the
+// Boxes (x1, y1, x2, y2) in pixels of their image, one after the other, owned by the caller and only read.
+struct BoxesView {
+    const float* data = nullptr;
+    std::int64_t count = 0;
+};
+
+// Pixels of one image, uint8, channels last, owned by the caller and only read. They and the proposals must stay as they are until the
 // call that takes the view returns.
 struct ImageView {
     const std::uint8_t* data = nullptr;
@@ -43,6 +49,8 @@ struct ImageView {
     int channels = 3;            // 1: gray, 3: colour, 4: colour and alpha, which is not read
     std::int64_t row_bytes = 0;  // from one row to the next, at least width * channels; 0 = rows follow one another
     Order order = Order::bgr;    // of the colour channels
+    // Where to look, for a detector that is given boxes (Fast R-CNN), which needs them, be they none; not for others.
+    std::optional<BoxesView> proposals = std::nullopt;
 };
 
 // One object: box (x1, y1, x2, y2) in pixels of the original image, continuous coordinates; score in 0..1; label, an
@@ -123,7 +131,8 @@ class GRAPHDET_API Engine {
     // Detects objects in `count` images, which may differ in size. The result has one entry for each, in their order;
     // no image is a normal input. Images of one chunk are padded to a common size where the file's size is dynamic.
     //
-    // Fails with bad_image (the text has the image's number), bad_input, internal, out_of_memory.
+    // Fails with bad_image and, for its proposals or for a size outside the file's bounds, bad_input (the text has the
+    // image's number); bad_input, internal, out_of_memory.
     Result<std::vector<Detections>> detect(const ImageView* images, std::size_t count,
                                            const Thresholds& thresholds = {}) const;
 

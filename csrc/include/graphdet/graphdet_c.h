@@ -42,6 +42,12 @@ GRAPHDET_C_API const char* gd_engine_class_name(const gd_engine* engine, int64_t
 #define GD_BGR 0
 #define GD_RGB 1
 
+/* Boxes (x1, y1, x2, y2) in pixels of their image, one after the other; `data` may be null when count is 0. */
+typedef struct gd_boxes {
+    const float* data;
+    int64_t count;
+} gd_boxes;
+
 typedef struct gd_image {
     const uint8_t* data; /* channels last */
     int64_t height;
@@ -49,6 +55,7 @@ typedef struct gd_image {
     int64_t row_bytes; /* 0: rows follow one another */
     int32_t channels;  /* 1, 3 or 4 */
     int32_t order;     /* GD_BGR or GD_RGB */
+    const gd_boxes* proposals; /* for a detector that is given boxes, which needs them, be they none; else null */
 } gd_image;
 
 typedef struct gd_detection {
@@ -71,7 +78,7 @@ GRAPHDET_C_API gd_status gd_engine_detect(const gd_engine* engine, const gd_imag
 typedef struct gd_job gd_job;
 
 /* As gd_engine_detect, but returns when the work is in the engine's queue, which it waits for while the queue is full.
- * The pixels must stay as they are until the job is done. Every failure comes with gd_job_wait. */
+ * The pixels and proposals must stay as they are until the job is done. Every failure comes with gd_job_wait. */
 GRAPHDET_C_API gd_status gd_engine_submit(const gd_engine* engine, const gd_image* images, size_t count, float score,
                                           float iou, gd_job** out);
 /* Whether gd_job_wait would return at once: 1 or 0. */
