@@ -43,7 +43,7 @@ def engine(target: str) -> Engine:
 def detect(run: Engine, inputs: dict[str, Array], score: float) -> dict[str, Array]:
     """The padded outputs of an engine."""
     limits = {**LIMITS, "score_threshold": score}
-    return run.run(inputs["pixels"], inputs["size"], inputs["geometry"], watch=None, **limits)
+    return run.run(inputs["pixels"], inputs["size"], inputs["geometry"], inputs=None, watch=None, **limits)
 
 
 def thresholds(inputs: dict[str, Array]) -> dict[int, float]:
