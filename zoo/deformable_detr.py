@@ -102,7 +102,7 @@ def deformable_detr(
         with scope("transformer"):
             names = parameter("level_embeds", len(levels), width, init="normal", value=1.0)
             seen = cells(levels, image.size, names, offset=-0.5)
-            memory = encode_points(seen.rows, seen.places, seen.own, seen.inside, levels)
+            memory = encode_points(seen.rows, seen.places, seen.own, seen.inside, levels, rate=0.1)
         tap("bbox_head.transformer.encoder", memory)
         say = heads(7, num_classes)
         x, place, reference, proposals = start(seen, memory, count, say[6])
@@ -138,10 +138,10 @@ def layer(x: Value, place: Value, reference: Value, memory: Value, seen: Cells) 
     """Queries attend to one another, then read the levels around their references (fig. 2)."""
     return post_norm(
         x,
-        lambda x: attend("attentions.0", x + place, x + place, x),
+        lambda x: attend("attentions.0", x + place, x + place, x, rate=0.1),
         lambda x: attend_to_points("attentions.1", x + place, reference, memory, seen.inside, seen.levels),
-        lambda x: feed_forward(x, 1024),
-    )
+        lambda x: feed_forward(x, 1024, rate=0.1), rate=0.1,
+    )  # fmt: skip
 
 
 def on_levels(reference: Value, filled: Value) -> Value:

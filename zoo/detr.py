@@ -75,8 +75,9 @@ def encode(x: Value, places: Value, seen: Value) -> Value:
         with scope(f"encoder.layers.{i}"):
             x = post_norm(
                 x,
-                lambda x: attend("attentions.0", x + places, x + places, x, seen),
-                lambda x: feed_forward(x, 2048),
+                lambda x: attend("attentions.0", x + places, x + places, x, seen, rate=0.1),
+                lambda x: feed_forward(x, 2048, rate=0.1),
+                rate=0.1,
             )
     return x
 
@@ -89,9 +90,10 @@ def decode(wanted: Value, memory: Value, places: Value, seen: Value) -> list[Val
         with scope(f"decoder.layers.{i}"):
             x = post_norm(
                 x,
-                lambda x: attend("attentions.0", x + wanted, x + wanted, x),
-                lambda x: attend("attentions.1", x + wanted, memory + places, memory, seen),
-                lambda x: feed_forward(x, 2048),
+                lambda x: attend("attentions.0", x + wanted, x + wanted, x, rate=0.1),
+                lambda x: attend("attentions.1", x + wanted, memory + places, memory, seen, rate=0.1),
+                lambda x: feed_forward(x, 2048, rate=0.1),
+                rate=0.1,
             )
         states.append(finish(x))
     return states

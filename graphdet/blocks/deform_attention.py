@@ -45,14 +45,16 @@ def attend_to_points(
 
 
 def encode_points(
-    x: Value, places: Value, reference: Value, inside: Value, levels: Sequence[Value], *, layers: int = 6
-) -> Value:
+    x: Value, places: Value, reference: Value, inside: Value, levels: Sequence[Value], *, layers: int = 6,
+    rate: float = 0.0,
+) -> Value:  # fmt: skip
     """Layers in which the cells [N S C] of all levels read one another; parameters `encoder.layers.0`, ..."""
     for i in range(layers):
         with scope(f"encoder.layers.{i}"):
             x = post_norm(
                 x,
                 lambda x: attend_to_points("attentions.0", x + places, reference, x, inside, levels),
-                lambda x: feed_forward(x, 1024),
+                lambda x: feed_forward(x, 1024, rate=rate),
+                rate=rate,
             )
     return x

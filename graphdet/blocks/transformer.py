@@ -11,7 +11,8 @@ from graphdet.blocks.rows import to_cells
 from graphdet.errors import BadAttribute
 from graphdet.ir.graph import Value
 from graphdet.ir.source import here, render
-from graphdet.ir.trace import parameter, scope
+from graphdet.ir.trace import by_phase, current, graph_input, parameter, scope
+from graphdet.ir.types import tensor
 
 
 def width_of(x: Value) -> int:
@@ -41,7 +42,23 @@ def embedding(name: str, count: int, width: int) -> Value:
         return parameter("weight", count, width, init="normal", value=1.0)
 
 
-def attend(name: str, query: Value, key: Value, value: Value, seen: Value | None = None, *, heads: int = 8) -> Value:
+def dropped(x: Value, rate: float) -> Value:
+    """In training, a part of the numbers becomes 0, another at each step and each place."""
+    return by_phase(train=lambda: ops.dropout(x, _step(), rate=rate, stream=_place()), infer=lambda: x) if rate else x
+
+
+def _step() -> Value:
+    return graph_input("sampling_seed", tensor("f32"), default=0.0, places=())
+
+
+def _place() -> int:
+    """How many places of the trace drop numbers so far."""
+    return sum(n.name == "dropout" or n.attributes.get("rate", 0.0) > 0 for n in current().nodes)
+
+
+def attend(
+    name: str, query: Value, key: Value, value: Value, seen: Value | None = None, *, heads: int = 8, rate: float = 0.0
+) -> Value:
     """Multi-head attention with its projections (sec. 3.2.2); parameters `name.attn.in_proj_weight`, ...
 
     Rows query [N Q C], key and value [N K C]; seen b[N Q K], or b[N 1 K]: the keys that queries attend to.
@@ -52,20 +69,26 @@ def attend(name: str, query: Value, key: Value, value: Value, seen: Value | None
         bias = parameter("in_proj_bias", 3 * width, init="constant")
         parts = [slice(i * width, (i + 1) * width) for i in range(3)]
         q, k, v = (ops.linear(x, weight[part], bias[part]) for x, part in zip((query, key, value), parts, strict=True))
-        return dense("out_proj", ops.attention(q, k, v, seen, heads=heads), width)
+        seed = by_phase(train=lambda: _step() if rate else None, infer=lambda: None)
+        stream = _place() if seed else 0
+        read = ops.attention(q, k, v, seen, seed, heads=heads, rate=rate if seed else 0.0, stream=stream)
+        return dense("out_proj", read, width)
 
 
-def post_norm(x: Value, *parts: Callable[[Value], Value]) -> Value:
-    """Part after part, x + part(x), then layer norm (sec. 3.1); parameters `norms.0`, `norms.1`, ..."""
+def post_norm(x: Value, *parts: Callable[[Value], Value], rate: float = 0.0) -> Value:
+    """Part after part, x + part(x), then layer norm (sec. 3.1); parameters `norms.0`, `norms.1`, ...
+
+    rate: of the numbers of part(x) that training drops (sec. 5.4).
+    """
     for i, part in enumerate(parts):
-        x = layer_norm(f"norms.{i}", x + part(x))
+        x = layer_norm(f"norms.{i}", x + dropped(part(x), rate))
     return x
 
 
-def feed_forward(x: Value, hidden: int) -> Value:
+def feed_forward(x: Value, hidden: int, *, rate: float = 0.0) -> Value:
     """Two layers on each row (sec. 3.3); parameters `ffns.0.layers.0.0`, `ffns.0.layers.1`."""
     with scope("ffns.0.layers"):
-        return dense("1", ops.relu(dense("0.0", x, hidden)), width_of(x))
+        return dense("1", dropped(ops.relu(dense("0.0", x, hidden)), rate), width_of(x))
 
 
 def sine_places(level: Value, inside: Value, *, offset: float = 0.0) -> Value:

@@ -19,6 +19,7 @@ from graphdet.ops.box import (
 from graphdet.ops.deform import deform_attention, deform_conv2d
 from graphdet.ops.dense import batch_norm, batch_norm_train, conv2d, conv_transpose2d, linear, max_pool, upsample
 from graphdet.ops.distance import centreness, decode_distances, encode_distances
+from graphdet.ops.dropout import dropout
 from graphdet.ops.dynamic import dynamic_dice, mask_bounds, match_instances, matrix_decay
 from graphdet.ops.heatmap import draw_centres, peak_focal_loss
 from graphdet.ops.loss import balanced_l1, bce, cross_entropy, focal_loss, smooth_l1, soft_cross_entropy
@@ -68,15 +69,15 @@ __all__ = [
     "batch_norm", "batch_norm_train", "bce", "best", "best_index", "boxes_inside", "carafe", "cast", "cells_inside",
     "centreness", "class_columns", "clip_boxes", "concat", "conv2d", "conv_transpose2d", "corner_pool", "crop_masks",
     "cross_entropy", "cut_padding", "decode_deltas", "decode_distances", "decode_points", "deform_attention",
-    "deform_conv2d", "distance_iou", "div", "draw_centres", "dynamic_dice", "encode_deltas", "encode_distances",
-    "encode_points", "exists", "exp", "expand", "fast_nms", "focal_loss", "gather", "gather_rows", "greater",
-    "group_norm", "hardest", "index", "iou", "largest_overlap", "layer_norm", "leaky_relu", "less", "linear", "log",
-    "logical_and", "logical_not", "logical_or", "map_size", "mask_bounds", "masked_conv2d", "match_atss", "match_grid",
-    "match_instances", "match_iou", "match_one_to_one", "match_points", "match_simota", "matmul", "matrix_decay",
-    "matrix_nms", "max_pool", "maximum", "mean_over_processes", "minimum", "mirror", "mirror_boxes", "mul", "nms",
-    "one_hot", "pairwise_iou", "paste_masks", "peak_focal_loss", "pick_rows", "point_grid", "point_losses",
-    "random_points", "read_points", "relu", "relu6", "reshape", "resize", "roi_align", "roi_align_levels", "roi_pool",
-    "running_total", "sample_hardest", "sample_mask", "sample_spread", "select_top", "select_top_logits", "sigmoid",
-    "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax", "sqrt", "square",
-    "stop_gradient", "sub", "to_image", "to_net", "total", "transpose", "upsample", "where",
+    "deform_conv2d", "distance_iou", "div", "draw_centres", "dropout", "dynamic_dice", "encode_deltas",
+    "encode_distances", "encode_points", "exists", "exp", "expand", "fast_nms", "focal_loss", "gather", "gather_rows",
+    "greater", "group_norm", "hardest", "index", "iou", "largest_overlap", "layer_norm", "leaky_relu", "less",
+    "linear", "log", "logical_and", "logical_not", "logical_or", "map_size", "mask_bounds", "masked_conv2d",
+    "match_atss", "match_grid", "match_instances", "match_iou", "match_one_to_one", "match_points", "match_simota",
+    "matmul", "matrix_decay", "matrix_nms", "max_pool", "maximum", "mean_over_processes", "minimum", "mirror",
+    "mirror_boxes", "mul", "nms", "one_hot", "pairwise_iou", "paste_masks", "peak_focal_loss", "pick_rows",
+    "point_grid", "point_losses", "random_points", "read_points", "relu", "relu6", "reshape", "resize", "roi_align",
+    "roi_align_levels", "roi_pool", "running_total", "sample_hardest", "sample_mask", "sample_spread", "select_top",
+    "select_top_logits", "sigmoid", "silu", "sine_encoding", "smooth_l1", "soft_cross_entropy", "soft_nms", "softmax",
+    "sqrt", "square", "stop_gradient", "sub", "to_image", "to_net", "total", "transpose", "upsample", "where",
 ]  # fmt: skip

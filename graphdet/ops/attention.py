@@ -10,24 +10,30 @@ import numpy as np
 from graphdet.errors import BadAttribute, ShapeMismatch
 from graphdet.ir.dims import Dim
 from graphdet.ir.graph import Value
-from graphdet.ir.op import FP32, ROWWISE, Positive, op
+from graphdet.ir.op import FP32, ROWWISE, Natural, Positive, op
 from graphdet.ir.types import Type
+from graphdet.ops.dropout import dropout
 from graphdet.ops.math import Example
 from graphdet.ops.shape import axis_of
 
 
-@op("f[N Q C], f[N K C], f[N K D], b[N R K]? -> f[N Q D]")
-def attention(query: Value, key: Value, value: Value, seen: Value | None = None, *, heads: Positive) -> Value:
+@op("f[N Q C], f[N K C], f[N K D], b[N R K]?, f[]? -> f[N Q D]")
+def attention(
+    query: Value, key: Value, value: Value, seen: Value | None = None, seed: Value | None = None, *, heads: Positive,
+    rate: float = 0.0, stream: Natural = 0,
+) -> Value:  # fmt: skip
     """Multi-head scaled dot-product attention (Vaswani et al. 2017, sec. 3.2.2), without its projections.
 
     The channels are split into `heads` equal groups. `seen` tells which keys each query attends to, or all queries
-    alike (R = 1); a query that sees no key attends to all of them.
+    alike (R = 1); a query that sees no key attends to all of them. With a seed, weights are dropped as by `dropout`.
     """
     ...
 
 
 @attention.infer
-def _(query: Type, key: Type, value: Type, seen: Type | None, *, heads: int) -> Type:
+def _(
+    query: Type, key: Type, value: Type, seen: Type | None, seed: Type | None = None, *, heads: int, **_: Any
+) -> Type:
     for i, x in ((0, query), (2, value)):
         if (x.dims[2].constant or 0) % heads:
             raise BadAttribute(f"{x.dims[2]} channels do not split into {heads} heads", about="heads")
@@ -44,31 +50,40 @@ def _heads(x: Any, heads: int) -> Any:
 
 
 @attention.reference
-def _(query: Any, key: Any, value: Any, seen: Any, *, heads: int) -> Any:
+def _(query: Any, key: Any, value: Any, seen: Any, seed: Any = None, *, heads: int, rate: float, stream: int) -> Any:
     q, k, v = (_heads(x, heads) for x in (query, key, value))
     logits = (q * q.dtype.type(q.shape[-1] ** -0.5)) @ k.swapaxes(2, 3)
     if seen is not None:
         logits = np.where((seen | ~seen.any(-1, keepdims=True))[:, None], logits, -np.inf)
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
+    if seed is not None:
+        weights = dropout.rules["reference"](weights, seed, rate=rate, stream=stream)
     return (weights @ v).swapaxes(1, 2).reshape(*query.shape[:2], value.shape[2]).astype(query.dtype)
 
 
 @attention.torch
-def _(t: Any, query: Any, key: Any, value: Any, seen: Any, *, heads: int) -> Any:
+def _(
+    t: Any, query: Any, key: Any, value: Any, seen: Any, seed: Any = None, *, heads: int, rate: float, stream: int
+) -> Any:
     q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     if seen is not None:
         seen = (seen | ~seen.any(-1, keepdim=True))[:, None]
-    return t.nn.functional.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(2)
+    if seed is None or not int(seed):
+        return t.nn.functional.scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(2)
+    logits = q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)
+    weights = (logits if seen is None else logits.masked_fill(~seen, -t.inf)).softmax(-1)
+    weights = dropout.rules["torch"](t, weights, seed, rate=rate, stream=stream)
+    return (weights @ v).transpose(1, 2).flatten(2)
 
 
 @attention.flops
-def _(query: Any, key: Any, value: Any, *_: Any, out: Any, heads: int) -> int:
+def _(query: Any, key: Any, value: Any, *_: Any, out: Any, heads: int, **__: Any) -> int:
     return int(query[0] * query[1] * key[1] * (query[2] + value[2]))
 
 
 @attention.onnx
-def _(e: Any, query: Any, key: Any, value: Any, seen: Any, *, heads: int) -> Any:
+def _(e: Any, query: Any, key: Any, value: Any, seen: Any, seed: Any = None, *, heads: int, **_: Any) -> Any:
     def split(x: Any, order: tuple[int, ...]) -> Any:
         n, k, c = e.type(x).dims
         return e.Transpose(e.Reshape(x, e.sizes((n, k, heads, (c.constant or heads) // heads))), perm=order)
