@@ -8,6 +8,7 @@ FUZZ_SECONDS ?= 600
 SOAK_SECONDS ?= 600
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CSRC   := 'csrc/*.c' 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.hpp' 'csrc/*.cu'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow check format docs golden bench native stubs sanitize fuzz soak nightly cuda-check clean
@@ -36,13 +37,15 @@ test-slow: setup  ## Run the slow tests, with photos and weights where GRAPHDET_
 check: setup  ## Lint, format check, types, generated pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	git ls-files $(CSRC) | xargs $(BIN)/clang-format --dry-run --Werror
 	$(BIN)/mypy
 	$(BIN)/graphdet docs --check
 	$(BIN)/python .ci/stubs.py --check
 
-format: setup  ## Rewrite the Python files in the house format
+format: setup  ## Rewrite all files in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	git ls-files $(CSRC) | xargs $(BIN)/clang-format -i
 
 docs: setup  ## Generate the reference pages
 	$(BIN)/graphdet docs
@@ -74,10 +77,10 @@ cuda-check: setup  ## Test the CUDA kernels: run by the CPU, compiled by nvcc wh
 	@if command -v nvcc >/dev/null; then $(BIN)/python -m pytest tests/runtime -m gpu -rs; \
 	else echo 'nvcc is not found: the kernels were not compiled for GPUs'; fi
 
-fuzz: setup  ## Fuzz the reader of engine files and the plan executor, each for FUZZ_SECONDS; needs clang
+fuzz: setup  ## Fuzz the reader of engine files, the plan executor and run-length codes, each for FUZZ_SECONDS; needs clang
 	export PATH="$(abspath $(BIN)):$$PATH"; CXX=$(CLANG) cmake --preset fuzz && cmake --build --preset fuzz --parallel 2
-	for name in artefact plan; do mkdir -p build/fuzz/corpus/$$name; build/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) \
-		-max_len=8192 -timeout=20 build/fuzz/corpus/$$name csrc/tests/seeds/$$name || exit 1; done
+	for name in artefact plan rle; do mkdir -p build/fuzz/corpus/$$name; build/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) \
+		-max_len=8192 -timeout=20 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$name csrc/tests/seeds/$$name || exit 1; done
 
 soak: setup  ## Share one engine among 8 threads, in Python and in C++, each for SOAK_SECONDS
 	export PATH="$(abspath $(BIN)):$$PATH"; cmake --preset tests && cmake --build --preset tests --parallel 2 && \

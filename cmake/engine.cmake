@@ -1,9 +1,11 @@
 # The C++ engine: a shared library with a CMake package, its tests and fuzz targets.
 #
 # GRAPHDET_OPENVINO: AUTO uses OpenVINO where it is found (a C++ installation, or the wheel of the Python in use), ON
-# insists, OFF leaves it out.
+# insists, OFF leaves it out. GRAPHDET_ONNXRUNTIME: the same for ONNX Runtime, of which a build needs the headers (set
+# ONNXRUNTIME_INCLUDE_DIR, or CMAKE_PREFIX_PATH to an installation); the library may be that of the wheel.
 set(GRAPHDET_OPENVINO AUTO CACHE STRING "Backend OpenVINO: AUTO, ON or OFF")
-set_property(CACHE GRAPHDET_OPENVINO PROPERTY STRINGS AUTO ON OFF)
+set(GRAPHDET_ONNXRUNTIME AUTO CACHE STRING "Backend ONNX Runtime: AUTO, ON or OFF")
+set_property(CACHE GRAPHDET_OPENVINO GRAPHDET_ONNXRUNTIME PROPERTY STRINGS AUTO ON OFF)
 
 file(STRINGS graphdet/_version.py GRAPHDET_VERSION REGEX "^__version__")
 string(REGEX REPLACE "[^\"]*\"([^\"]*)\".*" "\\1" GRAPHDET_VERSION "${GRAPHDET_VERSION}")
@@ -13,8 +15,8 @@ file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/generated/graphdet_version.h"
 find_package(Threads REQUIRED)
 
 # --- backends
+find_package(Python COMPONENTS Interpreter)
 if(NOT GRAPHDET_OPENVINO STREQUAL "OFF")
-  find_package(Python COMPONENTS Interpreter)
   if(Python_FOUND)
     execute_process(COMMAND "${Python_EXECUTABLE}" -c "from openvino.utils import get_cmake_path as p; print(p())"
                     OUTPUT_VARIABLE openvino_wheel OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
@@ -22,6 +24,21 @@ if(NOT GRAPHDET_OPENVINO STREQUAL "OFF")
   find_package(OpenVINO QUIET COMPONENTS Runtime HINTS "${openvino_wheel}")
   if(NOT OpenVINO_FOUND AND GRAPHDET_OPENVINO STREQUAL "ON")
     message(FATAL_ERROR "OpenVINO is not found: pip install openvino, or set OpenVINO_DIR")
+  endif()
+endif()
+
+if(NOT GRAPHDET_ONNXRUNTIME STREQUAL "OFF")
+  find_path(ONNXRUNTIME_INCLUDE_DIR onnxruntime_cxx_api.h PATH_SUFFIXES onnxruntime onnxruntime/core/session)
+  find_library(ONNXRUNTIME_LIBRARY NAMES onnxruntime libonnxruntime.so.1)
+  if(NOT ONNXRUNTIME_LIBRARY AND Python_FOUND)
+    execute_process(COMMAND "${Python_EXECUTABLE}" -c "from importlib.util import find_spec as f; from pathlib import Path
+print(next(Path(f('onnxruntime').submodule_search_locations[0], 'capi').glob('libonnxruntime.so.1*')), end='')"
+                    OUTPUT_VARIABLE ONNXRUNTIME_LIBRARY ERROR_QUIET)
+  endif()
+  if(ONNXRUNTIME_INCLUDE_DIR)
+    set(ONNXRUNTIME_FOUND TRUE)
+  elseif(GRAPHDET_ONNXRUNTIME STREQUAL "ON")
+    message(FATAL_ERROR "ONNX Runtime's headers are not found: set ONNXRUNTIME_INCLUDE_DIR")
   endif()
 endif()
 
@@ -35,8 +52,15 @@ if(OpenVINO_FOUND)
   target_link_libraries(graphdet_objects PRIVATE openvino::runtime)
 endif()
 
+if(ONNXRUNTIME_FOUND)
+  target_sources(graphdet_objects PRIVATE csrc/engines/onnxruntime.cpp)
+  target_compile_definitions(graphdet_objects PRIVATE GRAPHDET_WITH_ONNXRUNTIME
+                             GRAPHDET_ONNXRUNTIME_LIBRARY="${ONNXRUNTIME_LIBRARY}")
+  target_include_directories(graphdet_objects SYSTEM PRIVATE "${ONNXRUNTIME_INCLUDE_DIR}")
+endif()
+
 # What links the objects links these too.
-set(GRAPHDET_ENGINE_LIBS graphdet_core)
+set(GRAPHDET_ENGINE_LIBS graphdet_core ${CMAKE_DL_LIBS})
 if(OpenVINO_FOUND)
   list(APPEND GRAPHDET_ENGINE_LIBS openvino::runtime)
 endif()
@@ -98,7 +122,8 @@ if(GRAPHDET_FUZZ)
   add_executable(fuzz_artefact csrc/tests/fuzz_artefact.cpp ${GRAPHDET_READER} csrc/core/check.cpp)
   add_executable(fuzz_plan csrc/tests/fuzz_plan.cpp csrc/tests/tiny.cpp csrc/engine/graphdet.cpp
                            csrc/engines/backends.cpp ${GRAPHDET_READER} ${GRAPHDET_RUNNER} ${GRAPHDET_KERNELS})
-  foreach(target fuzz_artefact fuzz_plan)
+  add_executable(fuzz_rle csrc/tests/fuzz_rle.cpp csrc/ops/rle/rle_cpu.cpp)
+  foreach(target fuzz_artefact fuzz_plan fuzz_rle)
     target_include_directories(${target} PRIVATE csrc csrc/include "${CMAKE_CURRENT_BINARY_DIR}/generated")
     target_compile_options(${target} PRIVATE ${GRAPHDET_FLAGS} -fsanitize=fuzzer)
     target_link_options(${target} PRIVATE -fsanitize=fuzzer)

@@ -317,13 +317,17 @@ def paste_runs(
     """COCO's run-length texts, K for each image, of what paste_masks would paint."""
 
 def prepare(
-    images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]], rule: Preprocess, size: tuple[int, int] | None, /
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Images as one batch: (pixels f32[N 3 H W], size f32[N 2], geometry f32[N 4])."""
+    images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]],
+    rule: Preprocess,
+    size: tuple[int, int] | None,
+    bf16: bool = False,
+    /,
+) -> tuple[NDArray[np.float32] | NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]:
+    """Images as one batch: (pixels [N 3 H W], f32 or the bits of bf16, size f32[N 2], geometry f32[N 4])."""
 
 def preprocess(
     image: NDArray[np.uint8] | NDArray[np.bool_],
-    out: NDArray[np.float32],
+    out: NDArray[np.float32] | NDArray[np.uint16],
     /,
     *,
     height: int,
@@ -333,7 +337,7 @@ def preprocess(
     reverse: bool = False,
     pad: float = 0.0,
 ) -> None:
-    """Resize, normalise and pad an image of bytes into out f32[3 H W]."""
+    """Resize, normalise and pad an image of bytes into out [3 H W], f32 or the bits of bf16."""
 
 def refuse_external_data(model: bytes, /) -> None:
     """Raise ValueError for an ONNX model whose tensors lie in other files, or for what is no ONNX model."""

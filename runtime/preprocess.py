@@ -20,6 +20,7 @@ from graphdet.runtime.kernels import kernels
 Image = Any  # a path, a uint8 array, or anything with `__dlpack__` on the CPU
 Size = tuple[int, int]
 
+_DTYPES = ("float32", "bfloat16")
 _ACCEPTED = "give a path, or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
 
 
@@ -27,8 +28,8 @@ _ACCEPTED = "give a path, or a uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W
 class Prepared:
     """A batch of network inputs.
 
-    pixels: f32[N 3 H W], normalised · size: f32[N 2], (height, width) of each image in net pixels, without padding ·
-    geometry: f32[N 4], (scale_x, scale_y, offset_x, offset_y) with net = image * scale + offset ·
+    pixels: f32[N 3 H W] or bf16, normalised · size: f32[N 2], (height, width) of each image in net pixels, without
+    padding · geometry: f32[N 4], (scale_x, scale_y, offset_x, offset_y) with net = image * scale + offset ·
     shapes: (height, width) of each original image.
     """
 
@@ -39,7 +40,13 @@ class Prepared:
 
 
 def prepare(
-    images: Sequence[Image], spec: Preprocess, *, size: Size | None = None, order: str = "bgr", first: int = 0
+    images: Sequence[Image],
+    spec: Preprocess,
+    *,
+    size: Size | None = None,
+    order: str = "bgr",
+    first: int = 0,
+    dtype: str = "float32",
 ) -> Prepared:
     """Read, scale, normalise and pad images into one batch.
 
@@ -54,15 +61,24 @@ def prepare(
         size: fixed (height, width) of the network input.
         order: channel order of the arrays, `bgr` or `rgb`; files know their own.
         first: number of the first image, for error messages.
+        dtype: `float32` or `bfloat16` of the pixels. They are computed in float32; as bfloat16, NumPy's by `ml_dtypes`,
+            each is the nearest number, of two the even one. Without a copy in PyTorch:
+            `torch.from_numpy(pixels.view(np.int16)).view(torch.bfloat16)`.
 
     Raises:
         MissingFile: an image file does not exist.
         BadImage: an image cannot be decoded or used; the message gives its number and, if any, its file.
-        UnknownName: `order` is neither `bgr` nor `rgb`.
+        UnknownName: `order` is neither `bgr` nor `rgb`, or `dtype` neither `float32` nor `bfloat16`.
         BackendMissing: the kernel extension is not installed.
     """
+    if dtype not in _DTYPES:
+        raise UnknownName(f"dtype {dtype!r}, expected {' or '.join(_DTYPES)}", help=nearest(dtype, _DTYPES))
     loaded = pictures(images, order=order, first=first)
-    pixels, sizes, geometry = kernels().prepare(loaded, spec, size)
+    pixels, sizes, geometry = kernels().prepare(loaded, spec, size, dtype == "bfloat16")
+    if dtype == "bfloat16":
+        from ml_dtypes import bfloat16
+
+        pixels = pixels.view(bfloat16)
     return Prepared(pixels, sizes, geometry, tuple((image.shape[0], image.shape[1]) for image, _ in loaded))
 
 

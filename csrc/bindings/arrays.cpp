@@ -65,9 +65,13 @@ float scalar(const char* op, const char* name, const py::object& value) {
 
 py::array new_array(const Spec& spec) {
     const std::vector<py::ssize_t> shape(spec.dims.size, spec.dims.size + spec.dims.rank);
-    if (spec.dtype == DType::u8) return py::array_t<std::uint8_t>(shape);
-    return spec.dtype == DType::f32 ? py::array(py::array_t<float>(shape))
-                                    : py::array(py::array_t<std::int64_t>(shape));
+    switch (spec.dtype) {
+        case DType::f32: return py::array_t<float>(shape);
+        case DType::i64: return py::array_t<std::int64_t>(shape);
+        case DType::u8: return py::array_t<std::uint8_t>(shape);
+        case DType::bf16: return py::array_t<std::uint16_t>(shape);
+    }
+    throw std::logic_error("a new element type");
 }
 
 void raise_if_failed(const Status& status) {

@@ -42,6 +42,7 @@ GD_NAMED(Ints, "NDArray[np.int64]");
 GD_NAMED(Bitmaps, "NDArray[np.uint8] | NDArray[np.bool_]");
 GD_NAMED(SegmentMap, "NDArray[np.int32]");
 GD_NAMED(AnyArray, "NDArray[Any]");
+GD_NAMED(Canvas, "NDArray[np.float32] | NDArray[np.uint16]");  // NumPy has no bfloat16: its bits
 GD_NAMED(Scalar, "float | np.floating[Any] | NDArray[np.float32]");
 GD_NAMED(OpenSegments, "Callable[[str, int | None], Segment]");
 GD_NAMED(Rule, "Preprocess");

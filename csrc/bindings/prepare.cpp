@@ -33,22 +33,22 @@ Floats rows_of(const std::vector<float>& values, py::ssize_t columns) {
     return Floats(py::array_t<float>({static_cast<py::ssize_t>(values.size()) / columns, columns}, values.data()));
 }
 
-py::typing::Tuple<Floats, Floats, Floats> prepare(const Pictures& images, const Rule& record,
-                                                  const std::optional<Pair>& size) {
+py::typing::Tuple<Canvas, Floats, Floats> prepare(const Pictures& images, const Rule& record,
+                                                  const std::optional<Pair>& size, bool halves) {
     const std::vector<Picture> pictures = pictures_of(images);
     const PreprocessRule rule = rule_of(record);
     const std::size_t count = pictures.size();
     Layout layout;
     lay_out(pictures.data(), count, count, rule, size_of(size), layout);
-    py::array_t<float> pixels({static_cast<py::ssize_t>(count), py::ssize_t{3},
-                               static_cast<py::ssize_t>(layout.canvas.height),
-                               static_cast<py::ssize_t>(layout.canvas.width)});
-    float* out = pixels.mutable_data();
+    const DType dtype = halves ? DType::bf16 : DType::f32;
+    const py::array pixels =
+        new_array({dtype, {static_cast<std::int64_t>(count), 3, layout.canvas.height, layout.canvas.width}});
+    void* out = view_of(pixels, dtype).data;
     Status status;
     {
         const py::gil_scoped_release unlocked;
         Buffer scratch;
-        status = place(pictures.data(), count, count, rule, layout, scratch, out);
+        status = place(pictures.data(), count, count, rule, layout, scratch, dtype, out);
     }
     raise_if_failed(status);
     return py::make_tuple(pixels, rows_of(layout.size, 2), rows_of(layout.geometry, 4));
@@ -57,8 +57,9 @@ py::typing::Tuple<Floats, Floats, Floats> prepare(const Pictures& images, const 
 }  // namespace
 
 void bind_prepare(py::module_& m) {
-    m.def("prepare", &prepare, py::arg("images"), py::arg("rule"), py::arg("size"), py::pos_only(),
-          "Images as one batch: (pixels f32[N 3 H W], size f32[N 2], geometry f32[N 4]).");
+    m.def("prepare", &prepare, py::arg("images"), py::arg("rule"), py::arg("size"), py::arg("bf16") = false,
+          py::pos_only(),
+          "Images as one batch: (pixels [N 3 H W], f32 or the bits of bf16, size f32[N 2], geometry f32[N 4]).");
     m.def(
         "fitted",
         [](const Pair& shape, const Rule& record, const std::optional<Pair>& size) {

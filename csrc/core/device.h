@@ -1,8 +1,8 @@
 // A GPU as a caller of kernels sees it. An op that has a CUDA kernel (`csrc/ops/<op>/<op>_cuda.cu`) declares beside its
 // `plan` and `launch`
 //
-//   Status plan(const Args&, Plan&, const Device&);                                   the same checks and outputs;
-//   `workspace` is in memory of the device
+//   Status plan(const Args&, Plan&, const Device&);                  the same checks and outputs; its workspace is
+//                                                                    memory of the device
 //   Status launch(const Args&, const TensorView* outputs, Workspace, const Device&);  queues the work on the stream
 //
 // Views and workspace point into memory of the device, which the caller has made current (`cudaSetDevice`). `launch`

@@ -1,9 +1,9 @@
 // The border of every kernel, the same for Python, the engine and C++ callers. An op is a struct of arguments (input
 // views and attributes) and two functions:
 //
-//   Status plan(const Args&, Plan&);                            checks inputs; says which outputs and scratch bytes are
-//   needed Status launch(const Args&, const TensorView* outputs, Workspace);      fills outputs that the caller
-//   allocated so
+//   Status plan(const Args&, Plan&);                                checks inputs; says which outputs and how many
+//                                                                   bytes of scratch are needed
+//   Status launch(const Args&, const TensorView* outputs, Workspace);  fills outputs that the caller allocated so
 //
 // `launch` does not allocate, keeps no state, and may run on several threads at once with different outputs and
 // workspaces. Outputs must not overlap inputs, unless an op's header says otherwise.

@@ -8,11 +8,15 @@
 
 namespace graphdet {
 
-enum class DType : std::uint8_t { f32, i64, u8 };
+enum class DType : std::uint8_t { f32, i64, u8, bf16 };
 
-[[nodiscard]] constexpr std::size_t bytes_of(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::i64 ? 8 : 1; }
+[[nodiscard]] constexpr std::size_t bytes_of(DType dtype) {
+    constexpr std::size_t bytes[] = {4, 8, 1, 2};
+    return bytes[static_cast<std::size_t>(dtype)];
+}
 [[nodiscard]] constexpr const char* name_of(DType dtype) {
-    return dtype == DType::f32 ? "f32" : dtype == DType::i64 ? "i64" : "u8";
+    constexpr const char* names[] = {"f32", "i64", "u8", "bf16"};
+    return names[static_cast<std::size_t>(dtype)];
 }
 
 template <class T>

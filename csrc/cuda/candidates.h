@@ -57,7 +57,7 @@ struct Results {
 
 template <class Args>
 Scene scene_of(const Args& args) {
-    return {args.boxes.f32(),   args.scores.f32(),   args.labels.i64(),
+    return {args.boxes.f32(),   args.scores.f32(),  args.labels.i64(),
             args.boxes.dims[0], args.boxes.dims[1], args.agnostic};
 }
 

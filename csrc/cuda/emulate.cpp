@@ -227,9 +227,7 @@ cudaError_t cudaMemsetAsync(void* memory, int byte, std::size_t bytes, cudaStrea
 
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 
-cudaError_t cudaGetLastError() {
-    return std::exchange(graphdet::emulate::last_error, cudaSuccess);
-}
+cudaError_t cudaGetLastError() { return std::exchange(graphdet::emulate::last_error, cudaSuccess); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
     *count = 1;

@@ -264,7 +264,7 @@ Status Engine::Impl::run_chunk(Context& context, const Picture* images, std::siz
     lay_out(images, count, filled, rule_, size_, layout);
     if (bounds_) GD_CHECK(keep_within_bounds(images, count, layout));
     auto* pixels = context.pixels.reserve_for<float>(batch * 3 * layout.canvas.height * layout.canvas.width);
-    GD_CHECK(place(images, count, filled, rule_, layout, context.scratch, pixels));
+    GD_CHECK(place(images, count, filled, rule_, layout, context.scratch, DType::f32, pixels));
     RunInputs inputs;
     inputs.pixels = f32_view(pixels, {batch, 3, layout.canvas.height, layout.canvas.width});
     inputs.size = f32_view(layout.size.data(), {batch, 2});

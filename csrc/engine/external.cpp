@@ -20,25 +20,20 @@ Message inside(Message message, std::uint64_t field) {
                    : field == 20 ? Message::training
                    : field == 25 ? Message::function
                                  : Message::none;
-        case Message::training:
-            return field == 1 || field == 2 ? Message::graph : Message::none;
+        case Message::training: return field == 1 || field == 2 ? Message::graph : Message::none;
         case Message::graph:
             return field == 1    ? Message::node
                    : field == 5  ? Message::tensor
                    : field == 15 ? Message::sparse
                                  : Message::none;
-        case Message::function:
-            return field == 7 ? Message::node : field == 11 ? Message::attribute : Message::none;
-        case Message::node:
-            return field == 5 ? Message::attribute : Message::none;
+        case Message::function: return field == 7 ? Message::node : field == 11 ? Message::attribute : Message::none;
+        case Message::node: return field == 5 ? Message::attribute : Message::none;
         case Message::attribute:
             if (field == 5 || field == 10) return Message::tensor;
             if (field == 6 || field == 11) return Message::graph;
             return field == 22 || field == 23 ? Message::sparse : Message::none;
-        case Message::sparse:
-            return field == 1 || field == 2 ? Message::tensor : Message::none;
-        default:
-            return Message::none;
+        case Message::sparse: return field == 1 || field == 2 ? Message::tensor : Message::none;
+        default: return Message::none;
     }
 }
 

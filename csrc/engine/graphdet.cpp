@@ -6,8 +6,8 @@
 
 #include "engine/engine.h"
 #include "engine/guard.h"
-#include "ops/mask/mask.h"
 #include "graphdet_version.h"
+#include "ops/mask/mask.h"
 
 namespace graphdet {
 
@@ -52,7 +52,8 @@ Result<std::vector<std::uint8_t>> Detections::bitmap(std::size_t object) const {
         GD_CHECK(paste_of(*this, object, args));
         Plan needed;
         GD_CHECK(plan(args, needed));
-        std::vector<std::uint8_t> out(needed.outputs[0].dims.count() > 0 ? static_cast<std::size_t>(height * width) : 0);
+        std::vector<std::uint8_t> out(needed.outputs[0].dims.count() > 0 ? static_cast<std::size_t>(height * width)
+                                                                         : 0);
         std::vector<std::uint8_t> scratch(needed.workspace + Workspace::kAlign);
         void* base = scratch.data();
         std::size_t room = scratch.size();
@@ -123,14 +124,15 @@ std::future<Result<std::vector<Detections>>> Engine::submit(const ImageView* ima
     const Status submitted = guarded([&] {
         std::vector<Picture> pictures;
         GD_CHECK(pictures_of(images, count, pictures));
-        return impl_->queue().push([promise, pictures, settings = settings_of(thresholds), impl = impl_.get()](bool go) {
-            promise->set_value(guarded([&]() -> Found {
-                std::vector<Detections> found;
-                if (!go) return Status(Code::engine_closed, "the engine was closed before this work was begun");
-                GD_CHECK(impl->detect(pictures.data(), pictures.size(), settings, found));
-                return found;
-            }));
-        });
+        return impl_->queue().push(
+            [promise, pictures, settings = settings_of(thresholds), impl = impl_.get()](bool go) {
+                promise->set_value(guarded([&]() -> Found {
+                    std::vector<Detections> found;
+                    if (!go) return Status(Code::engine_closed, "the engine was closed before this work was begun");
+                    GD_CHECK(impl->detect(pictures.data(), pictures.size(), settings, found));
+                    return found;
+                }));
+            });
     });
     if (!submitted.ok()) promise->set_value(submitted);
     return future;

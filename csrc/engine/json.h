@@ -74,9 +74,6 @@ class Document {
     std::vector<Node> nodes_;
 };
 
-// Is `text` well-formed UTF-8 (no overlong forms, no surrogates, nothing beyond U+10FFFF)?
-[[nodiscard]] bool is_utf8(std::string_view text);
-
 // A string as a JSON string, with its quotes.
 [[nodiscard]] std::string quoted(std::string_view text);
 

@@ -111,16 +111,11 @@ Made make_mul(Attributes&) {
 
 const std::vector<OpRow>& dense_ops() {
     static const std::vector<OpRow> ops = {
-        {"clip_boxes", 2, 2, make_clip_boxes},
-        {"concat", 1, OpRow::kAny, make_concat},
-        {"decode_deltas", 2, 2, make_decode_deltas},
-        {"decode_distances", 2, 2, make_decode_distances},
-        {"decode_points", 2, 2, make_decode_points},
-        {"gather", 2, 2, make_gather},
-        {"gather_rows", 2, 2, make_gather_rows},
-        {"mul", 2, 2, make_mul},
-        {"select_top", 2, 2, make_select_top},
-        {"sigmoid", 1, 1, make_sigmoid},
+        {"clip_boxes", 2, 2, make_clip_boxes},       {"concat", 1, OpRow::kAny, make_concat},
+        {"decode_deltas", 2, 2, make_decode_deltas}, {"decode_distances", 2, 2, make_decode_distances},
+        {"decode_points", 2, 2, make_decode_points}, {"gather", 2, 2, make_gather},
+        {"gather_rows", 2, 2, make_gather_rows},     {"mul", 2, 2, make_mul},
+        {"select_top", 2, 2, make_select_top},       {"sigmoid", 1, 1, make_sigmoid},
         {"to_image", 2, 2, make_to_image},
     };
     return ops;

@@ -153,16 +153,11 @@ Made make_pairwise_iou(Attributes& attributes) {
 
 const std::vector<OpRow>& region_ops() {
     static const std::vector<OpRow> ops = {
-        {"cut_padding", 3, 3, make_cut_padding},
-        {"fast_nms", 5, 5, make_fast_nms},
-        {"matrix_nms", 4, 4, make_matrix_nms},
-        {"nms", 5, 5, make_nms},
-        {"pairwise_iou", 2, 2, make_pairwise_iou},
-        {"paste_masks", 3, 3, make_paste_masks},
-        {"roi_align", 2, 2, make_roi_align},
-        {"roi_align_levels", 2, OpRow::kAny, make_roi_align_levels},
-        {"roi_pool", 2, 2, make_roi_pool},
-        {"soft_nms", 5, 5, make_soft_nms},
+        {"cut_padding", 3, 3, make_cut_padding},   {"fast_nms", 5, 5, make_fast_nms},
+        {"matrix_nms", 4, 4, make_matrix_nms},     {"nms", 5, 5, make_nms},
+        {"pairwise_iou", 2, 2, make_pairwise_iou}, {"paste_masks", 3, 3, make_paste_masks},
+        {"roi_align", 2, 2, make_roi_align},       {"roi_align_levels", 2, OpRow::kAny, make_roi_align_levels},
+        {"roi_pool", 2, 2, make_roi_pool},         {"soft_nms", 5, 5, make_soft_nms},
     };
     return ops;
 }

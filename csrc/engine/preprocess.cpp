@@ -37,7 +37,7 @@ std::int64_t rounded_up(std::int64_t side, const PreprocessRule& rule) {
 Size shape_of(const Picture& image) { return {image.pixels.height, image.pixels.width}; }
 
 Status place_one(const Picture& image, const PreprocessRule& rule, const Size& target, const Size& canvas,
-                 Buffer& scratch, float* out) {
+                 Buffer& scratch, DType dtype, void* out) {
     Preprocess args;
     args.image = image.pixels;
     args.height = target.height, args.width = target.width;
@@ -48,6 +48,7 @@ Status place_one(const Picture& image, const PreprocessRule& rule, const Size& t
     }
     args.reverse = rule.rgb != image.rgb;
     args.pad = static_cast<float>(rule.pad);
+    args.dtype = dtype;
     Plan needed;
     GD_CHECK(plan(args, needed));
     const TensorView output = {out, needed.outputs[0].dtype, needed.outputs[0].dims};
@@ -105,13 +106,15 @@ void lay_out(const Picture* images, std::size_t count, std::size_t filled, const
 }
 
 Status place(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,
-             const Layout& layout, Buffer& scratch, float* out) {
-    const std::int64_t per_image = 3 * layout.canvas.height * layout.canvas.width;
-    for (std::size_t i = 0; i < filled; ++i, out += per_image) {
+             const Layout& layout, Buffer& scratch, DType dtype, void* out) {
+    const std::size_t per_image =
+        static_cast<std::size_t>(3 * layout.canvas.height * layout.canvas.width) * bytes_of(dtype);
+    auto* to = static_cast<char*>(out);
+    for (std::size_t i = 0; i < filled; ++i, to += per_image) {
         if (i < count) {
-            GD_CHECK(place_one(images[i], rule, layout.targets[i], layout.canvas, scratch, out));
+            GD_CHECK(place_one(images[i], rule, layout.targets[i], layout.canvas, scratch, dtype, to));
         } else {
-            std::copy_n(out - per_image, per_image, out);
+            std::copy_n(to - per_image, per_image, to);
         }
     }
     return Status();

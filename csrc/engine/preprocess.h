@@ -43,8 +43,8 @@ struct Layout {
 void lay_out(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,
              const std::optional<Size>& fixed, Layout& layout);
 
-// Writes the batch that was laid out: out f32[filled 3 canvas.height canvas.width].
+// Writes the batch that was laid out: out f32[filled 3 canvas.height canvas.width], or bf16.
 Status place(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,
-             const Layout& layout, Buffer& scratch, float* out);
+             const Layout& layout, Buffer& scratch, DType dtype, void* out);
 
 }  // namespace graphdet

@@ -6,11 +6,18 @@ namespace graphdet {
 #if defined(GRAPHDET_WITH_OPENVINO)
 Result<std::unique_ptr<Segment>> open_openvino(const SegmentRequest& request);
 #endif
+#if defined(GRAPHDET_WITH_ONNXRUNTIME)
+Result<std::unique_ptr<Segment>> open_onnxruntime(const SegmentRequest& request);
+#endif
 
 const Backends& built_in_backends() {
     static const Backends backends = {
 #if defined(GRAPHDET_WITH_OPENVINO)
         {"openvino", open_openvino},
+#endif
+#if defined(GRAPHDET_WITH_ONNXRUNTIME)
+        {"onnx", open_onnxruntime},
+        {"onnxruntime", open_onnxruntime},
 #endif
     };
     return backends;

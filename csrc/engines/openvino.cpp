@@ -16,12 +16,9 @@ using Inputs = std::vector<std::pair<std::size_t, Port>>;  // with the number of
 
 ov::element::Type type_of(DType dtype) {
     switch (dtype) {
-        case DType::f32:
-            return ov::element::f32;
-        case DType::i64:
-            return ov::element::i64;
-        default:
-            return ov::element::u8;
+        case DType::f32: return ov::element::f32;
+        case DType::i64: return ov::element::i64;
+        default: return ov::element::u8;
     }
 }
 

@@ -86,12 +86,14 @@ static int write_segments(const gd_engine* engine, const gd_image* image, const 
     const int32_t* map = gd_panoptic_map(result, 0);
     for (i = 0; i < count; ++i) {
         const char* name = gd_engine_class_name(engine, found[i].label);
-        printf("%ld %s %ld %ld\n", (long)found[i].id, name != NULL ? name : "?", (long)found[i].thing, (long)found[i].area);
+        printf("%ld %s %ld %ld\n", (long)found[i].id, name != NULL ? name : "?", (long)found[i].thing,
+               (long)found[i].area);
     }
     snprintf(path, sizeof path, "%s/%d.pgm", folder, number);
     file = fopen(path, "wb");
     failed = file == NULL || fprintf(file, "P5\n%ld %ld\n65535\n", (long)image->width, (long)image->height) < 0;
-    for (i = 0; !failed && i < pixels; ++i) failed = fputc(map[i] >> 8, file) == EOF || fputc(map[i] & 255, file) == EOF;
+    for (i = 0; !failed && i < pixels; ++i)
+        failed = fputc(map[i] >> 8, file) == EOF || fputc(map[i] & 255, file) == EOF;
     if (file != NULL) failed |= fclose(file) != 0;
     if (failed) fprintf(stderr, "detect_c: cannot write %s\n", path);
     gd_panoptic_free(result);

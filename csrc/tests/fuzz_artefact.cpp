@@ -50,17 +50,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string content(reinterpret_cast<const char*>(data) + 1, size - 1);
     Status status;
     switch (data[0] % 4) {
-        case 0:
-            status = read_file(content);
-            break;
-        case 1:
-            status = read_text(content);
-            break;
-        case 2:
-            status = read_constants(content);
-            break;
-        default:
-            status = graphdet::refuse_external_data(content);
+        case 0: status = read_file(content); break;
+        case 1: status = read_text(content); break;
+        case 2: status = read_constants(content); break;
+        default: status = graphdet::refuse_external_data(content);
     }
     // Every failure has a reason.
     if (!status.ok() && status.text().empty()) std::abort();

@@ -28,7 +28,8 @@ TARGETS = {  # target -> modules that building and running need
     "torch": ("torch",),
 }
 EXTENSION = "graphdet.runtime._C"
-NO_ADAPTER = "C++ has no adapter: no package brings the headers"
+NO_HEADERS = "C++ needs ONNX Runtime's headers, which its wheel lacks (CMake's ONNXRUNTIME_INCLUDE_DIR)"
+NO_ADAPTER = "C++ has no adapter"
 
 
 @click.command()
@@ -69,6 +70,8 @@ def command(as_json: bool) -> None:
 
 def cpp(target: str) -> str:
     """Whether the C++ library, built here, would run files of a target."""
+    if target in ("onnx", "onnxruntime"):
+        return NO_HEADERS
     if target != "openvino":
         return NO_ADAPTER
     try:

@@ -173,7 +173,11 @@ _CONV = "(H+2*padding-K)//stride+1 (W+2*padding-L)//stride+1"
 def masked_conv2d(
     x: Value, weight: Value, mask: Value, bias: Value | None = None, *, stride: Positive = 1, padding: Natural = 0
 ) -> Value:
-    """A convolution where the mask exceeds 0, and 0 elsewhere (Wang et al. 2019, guided anchoring, section 3.5)."""
+    """A convolution where the mask exceeds 0, and 0 elsewhere (Wang et al. 2019, guided anchoring, section 3.5).
+
+    The mask saves work in inference alone: guided anchoring trains on the ordinary convolution, so the kernel has a
+    forward form; PyTorch differentiates the op through its decomposition, whose gradient is 0 where the mask is.
+    """
     ...
 
 

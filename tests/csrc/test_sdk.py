@@ -148,6 +148,20 @@ def test_detections_equal_python(programs: Path, engine: Path, scenes: list[Path
     assert compare(programs, engine, scenes, score=0.3, iou=0.4) >= 8
 
 
+@pytest.mark.parametrize("target", ["onnxruntime", "onnx"])
+def test_detections_on_onnxruntime_equal_python(
+    built: Path, programs: Path, scenes: list[Path], target: str, tmp_path: Path
+) -> None:
+    if "ONNXRUNTIME_INCLUDE_DIR:PATH=ONNXRUNTIME_INCLUDE_DIR-NOTFOUND" in (built / "CMakeCache.txt").read_text():
+        pytest.skip("needs ONNX Runtime's headers, which its wheel lacks: CMAKE_PREFIX_PATH or ONNXRUNTIME_INCLUDE_DIR")
+    path = _compiled(tmp_path / "x.gdet", target=target, batch="dynamic", size="dynamic")
+    assert compare(programs, path, scenes) > 40
+    tiny = artefact(target=target)
+    write_artefact(path, replace(tiny, blobs={**tiny.blobs, "segment:dense0": b"\x08\x01"}))
+    done = subprocess.run([programs / "detect", path, scenes[0]], capture_output=True, text=True, check=False)
+    assert "detect: GD403: onnxruntime refuses the segment" in done.stderr
+
+
 @pytest.mark.parametrize("batch", [3, "dynamic"])
 def test_batches_equal_python(programs: Path, scenes: list[Path], batch: int | str, tmp_path: Path) -> None:
     path = _compiled(tmp_path / "x.gdet", batch=batch, size="dynamic")
@@ -394,13 +408,13 @@ def test_files_that_cannot_be_used(
     programs: Path, engine: Path, scenes: list[Path], program: str, tmp_path: Path
 ) -> None:
     whole = engine.read_bytes()
-    write_artefact(tmp_path / "ort.gdet", artefact(target="onnxruntime"))
+    write_artefact(tmp_path / "torch.gdet", artefact(target="torch"))
     contents = {
         "GD400": b"PK\x03\x04",
         "GD401": whole[:-1],
         "GD402": whole[:8] + b"\x09" + whole[9:],
         "GD403": whole[:-1] + bytes([whole[-1] ^ 1]),
-        "GD330": (tmp_path / "ort.gdet").read_bytes(),
+        "GD330": (tmp_path / "torch.gdet").read_bytes(),
     }
     for code, content in contents.items():
         (tmp_path / "a.gdet").write_bytes(content)

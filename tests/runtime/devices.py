@@ -57,21 +57,8 @@ class Kernels:
     device = "cpu"
 
     def __getattr__(self, name: str) -> Any:
-        """A function of the module; a kernel that has no CUDA form skips the test."""
-        if self.device == "cpu":
-            return getattr(module("cpu"), name)
-        function = getattr(module(self.device), name, None)
-
-        def call(*operands: Any, **attributes: Any) -> Any:
-            try:
-                if function is not None:
-                    return function(*operands, **attributes)
-            except ValueError as error:
-                if str(error) != "no CUDA form":
-                    raise
-            pytest.skip(f"{name} has no CUDA form")
-
-        return call
+        """A function of the module."""
+        return getattr(module(self.device), name)
 
     def schedules(self) -> Iterator[None]:
         """Numbers of threads of the CPU, orders of threads of the emulation; a GPU takes its own, so it runs twice."""

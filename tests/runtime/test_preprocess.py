@@ -194,3 +194,17 @@ def test_bad_files(tmp_path: Path) -> None:
 def test_bad_order() -> None:
     with pytest.raises(UnknownName, match="'brg'"):
         prepare([], PLAIN, order="brg")
+
+
+def test_bfloat16_pixels_are_those_of_float32_rounded() -> None:
+    torch = pytest.importorskip("torch")
+    images = [noise(40, 64), noise(30, 20, seed=1)]
+    spec = Preprocess(mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395), size=(64, 64), pad=114.0)
+    full, halved = prepare(images, spec), prepare(images, spec, dtype="bfloat16")
+    assert halved.pixels.dtype.name == "bfloat16"
+    assert np.array_equal(halved.pixels, full.pixels.astype(halved.pixels.dtype))  # as ml_dtypes rounds
+    tensor = torch.from_numpy(halved.pixels.view(np.int16)).view(torch.bfloat16)  # as the documentation says
+    assert torch.equal(tensor, torch.from_numpy(full.pixels).to(torch.bfloat16))
+    assert np.array_equal(halved.geometry, full.geometry)
+    with pytest.raises(UnknownName, match="dtype 'bfloat', expected float32 or bfloat16"):
+        prepare(images, spec, dtype="bfloat")

@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -27,6 +28,13 @@ def noise(seed: int, *shape: int) -> Array:
 
 def run(image: Array, height: int, width: int, canvas: tuple[int, int] | None = None, **how: Any) -> Array:
     out = np.full((3, *(canvas or (height, width))), np.nan, np.float32)
+    _C.preprocess(image, out, height=height, width=width, **{**PLAIN, **how})
+    return out
+
+
+def run_bf16(image: Array, height: int, width: int, canvas: tuple[int, int], **how: Any) -> Array:
+    """The bits of bfloat16 as uint16."""
+    out = np.full((3, *canvas), 0xFFFF, np.uint16)
     _C.preprocess(image, out, height=height, width=width, **{**PLAIN, **how})
     return out
 
@@ -66,6 +74,34 @@ def test_normalise_order_and_pad(seed: int, h: int, w: int, reverse: bool) -> No
     np.testing.assert_array_equal(found, wanted)
 
 
+@given(st.integers(0, 99), SIDES, SIDES, st.booleans(), st.sampled_from([-1.5, 114.0, 3.4e38, float("inf"), 1e-39]))
+def test_bfloat16_is_what_torch_makes_of_float32(seed: int, h: int, w: int, reverse: bool, pad: float) -> None:
+    image = noise(seed, h, w, 3)
+    how: dict[str, Any] = {"mean": MEAN, "std": STD, "reverse": reverse, "pad": pad}
+    found = run_bf16(image, 20, 30, (33, 37), **how)
+    wanted = torch.from_numpy(run(image, 20, 30, (33, 37), **how)).to(torch.bfloat16)
+    np.testing.assert_array_equal(found, wanted.view(torch.int16).numpy().view(np.uint16))
+
+
+def test_bfloat16_rounds_to_nearest_even() -> None:
+    """Offsets put every pixel value just below, on and just above the middle of two numbers."""
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for mean in np.linspace(-260, 260, 77, dtype=np.float32):
+        how: dict[str, Any] = {"mean": (float(mean),) * 3, "std": (2.0**-8, 1.0, 3.0)}
+        wanted = torch.from_numpy(run(image, 16, 16, **how)).to(torch.bfloat16)
+        found = run_bf16(image, 16, 16, (16, 16), **how)
+        np.testing.assert_array_equal(found, wanted.view(torch.int16).numpy().view(np.uint16))
+
+
+def test_bfloat16_keeps_what_is_no_number() -> None:
+    found = run_bf16(noise(0, 4, 4, 3), 4, 4, (5, 6), mean=(np.nan, 0, 0), std=(1, 0, 1), pad=np.nan)
+    values = torch.from_numpy(found.view(np.int16)).view(torch.bfloat16)
+    assert values[0].isnan().all()
+    assert values[1, :4, :4].isinf().any() or values[1, :4, :4].isnan().any()
+    assert values[:, 4:].isnan().all()
+    assert values[2, :4, :4].isfinite().all()
+
+
 def test_any_strides_mean_the_same() -> None:
     big = noise(1, 90, 120, 4)
     views = (
@@ -82,9 +118,10 @@ def test_any_strides_mean_the_same() -> None:
 
 def test_schedule_does_not_change_results() -> None:
     image = noise(2, 300, 400, 3)
-    found = [run(image, 211, 333, (224, 352), mean=MEAN, std=STD) for _ in _C.schedules()]
-    for other in found[1:]:
-        np.testing.assert_array_equal(other, found[0])
+    for how in (run, run_bf16):
+        found = [how(image, 211, 333, (224, 352), mean=MEAN, std=STD) for _ in _C.schedules()]
+        for other in found[1:]:
+            np.testing.assert_array_equal(other, found[0])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +133,11 @@ def test_schedule_does_not_change_results() -> None:
         (lambda: run(noise(0, 4, 4, 3).astype(np.float32), 4, 4), "image is no array of uint8"),
         (
             lambda: _C.preprocess(noise(0, 4, 4, 3), np.zeros((4, 4), np.float32), height=1, width=1, **PLAIN),
-            "out is no",
+            "out is no writeable, contiguous array of 3 dimensions",
+        ),
+        (
+            lambda: _C.preprocess(noise(0, 4, 4, 3), np.zeros((3, 4, 4), np.int16), height=1, width=1, **PLAIN),
+            "out is no array of float32, nor of uint16",
         ),
     ],
 )

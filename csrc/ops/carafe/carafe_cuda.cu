@@ -30,8 +30,8 @@ Status launch(const Carafe& args, const TensorView* outputs, Workspace workspace
         const float* weight = kernels + plane / s.share() * s.window() * s.places() + place;
         const float* pixels = x + plane * s.pixels();
         float sum = 0.0F;
-        carafe::for_window(
-            s, place, [&](std::int64_t k, std::int64_t pixel) { sum += weight[k * s.places()] * pixels[pixel]; });
+        carafe::for_window(s, place,
+                           [&](std::int64_t k, std::int64_t pixel) { sum += weight[k * s.places()] * pixels[pixel]; });
         out[at] = sum;
     });
     return finish(op);

@@ -24,8 +24,8 @@ inline Status check(const char* op, const Carafe& args, Shape& s) {
     const Dims& x = args.x.dims;
     const bool fits = args.size > 0 && args.size % 2 == 1 && args.scale > 0 && args.groups > 0 && x[1] > 0;
     GD_CHECK(require(fits && x[1] % args.groups == 0, op, ": size ", args.size, ", scale ", args.scale, ", groups ",
-                     args.groups, " do not fit ", x[1], " channels, expected an odd size, a scale > 0, and channels that ",
-                     "the groups divide"));
+                     args.groups, " do not fit ", x[1],
+                     " channels, expected an odd size, a scale > 0, and channels that ", "the groups divide"));
     s = {x[0], x[1], x[2], x[3], args.size, args.groups, args.scale};
     const Dim p = {"P", x[2] * args.scale}, q = {"Q", x[3] * args.scale};
     return expect(op, "kernels", args.kernels, DType::f32,

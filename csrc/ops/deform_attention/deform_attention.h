@@ -44,6 +44,7 @@ Status plan(const DeformAttention& args, Plan& plan, const Device& device);
 Status plan(const DeformAttentionBackward& args, Plan& plan, const Device& device);
 
 Status launch(const DeformAttention& args, const TensorView* outputs, Workspace workspace, const Device& device);
-Status launch(const DeformAttentionBackward& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const DeformAttentionBackward& args, const TensorView* outputs, Workspace workspace,
+              const Device& device);
 
 }  // namespace graphdet

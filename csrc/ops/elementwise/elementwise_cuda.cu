@@ -48,15 +48,14 @@ Status launch(const Concat& args, const TensorView* outputs, Workspace workspace
     const Dims& joined = needed.outputs[0].dims;
     const int axis = args.axis < 0 ? args.axis + joined.rank : args.axis;
     const auto outer = static_cast<std::size_t>(joined.count(0, axis));
-    const std::size_t unit =
-        bytes_of(outputs[0].dtype) * static_cast<std::size_t>(joined.count(axis + 1, joined.rank));
+    const std::size_t unit = bytes_of(outputs[0].dtype) * static_cast<std::size_t>(joined.count(axis + 1, joined.rank));
     const std::size_t pitch = unit * static_cast<std::size_t>(joined[axis]);
     auto* out = static_cast<char*>(outputs[0].data);
     for (const TensorView& x : args.xs) {
         const std::size_t width = unit * static_cast<std::size_t>(x.dims[axis]);
         if (width == 0 || outer == 0) continue;
-        GD_CHECK(check(op, cudaMemcpy2DAsync(out, pitch, x.data, width, width, outer, cudaMemcpyDeviceToDevice,
-                                             device.stream)));
+        GD_CHECK(check(
+            op, cudaMemcpy2DAsync(out, pitch, x.data, width, width, outer, cudaMemcpyDeviceToDevice, device.stream)));
         out += width;
     }
     return finish(op);
@@ -83,9 +82,8 @@ Status launch(const Mul& args, const TensorView* outputs, Workspace workspace, c
     const Strides a_steps(args.a.dims, joint), b_steps(args.b.dims, joint);
     const float *a = args.a.f32(), *b = args.b.f32();
     float* out = outputs[0].f32_out();
-    for_each(device, joint.count(), [=] __device__(std::int64_t i) {
-        out[i] = a[extent.place(i, a_steps)] * b[extent.place(i, b_steps)];
-    });
+    for_each(device, joint.count(),
+             [=] __device__(std::int64_t i) { out[i] = a[extent.place(i, a_steps)] * b[extent.place(i, b_steps)]; });
     return finish(op);
 }
 

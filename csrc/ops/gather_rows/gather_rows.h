@@ -35,6 +35,9 @@ Status launch(const Gather& args, const TensorView* outputs, Workspace workspace
 
 // On a GPU: core/device.h
 Status plan(const GatherRows& args, Plan& plan, const Device& device);
+Status plan(const Gather& args, Plan& plan, const Device& device);
+
 Status launch(const GatherRows& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const Gather& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet

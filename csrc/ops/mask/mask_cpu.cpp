@@ -107,7 +107,7 @@ Status launch(const PasteMasks& args, const TensorView* outputs, Workspace works
     const std::size_t part = part_of(args);
     parallel_for(count, 1, workspace.slots(part), [&](std::int64_t i, std::int64_t /*end*/, int slot) {
         std::uint8_t* out = outputs[0].u8_out() + i * pixels;
-        std::memset(out, 0, static_cast<std::size_t>(pixels));
+        std::fill_n(out, pixels, std::uint8_t{0});
         if (is_padding(args, i)) return;
         const Mask mask = mask_of(args, i);
         const Span xs = inside(mask.box[0], mask.box[2], args.width),

@@ -3,7 +3,8 @@
 //   x f32[N C H W] · weight f32[O C K L] · mask f32[N P Q] · bias f32[O] · output f32[N O P Q], where P and Q are those
 //   of an ordinary convolution
 // A NaN in the mask does not exceed 0. C > 0; every other size but K and L may be 0. Every sum has one fixed order: the
-// number of threads changes no bit. Scratch: one map, the weights, and a block a thread.
+// number of threads changes no bit. There is no gradient: detectors that have masks train without them, on the ordinary
+// convolution (guided anchoring). Scratch: one map, the weights, and a block a thread.
 #pragma once
 
 #include "core/device.h"

@@ -15,7 +15,9 @@ struct Shape {
     [[nodiscard]] GD_INLINE std::int64_t points() const { return rows * columns; }
 };
 
-[[nodiscard]] inline bool has_bias(const MaskedConv& args) { return args.bias.dims.rank != 0 || args.bias.data != nullptr; }
+[[nodiscard]] inline bool has_bias(const MaskedConv& args) {
+    return args.bias.dims.rank != 0 || args.bias.data != nullptr;
+}
 
 inline Status check(const MaskedConv& args, Shape& s) {
     constexpr const char* op = "masked_conv2d";

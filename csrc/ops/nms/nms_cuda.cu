@@ -37,7 +37,8 @@ __global__ void walk(Scene scene, Results results, const RankKey* keys, std::int
         for (int word = 0; word < kWords; ++word) {
             Word bits = 0;
             for (int i = std::max(me + 1, word * 64); alive && i < (word + 1) * 64 && index[i] >= 0; ++i)
-                if (scene.rivals(index[i], index[me]) && overlap(tile[me], tile[i]) > limit) bits |= Word{1} << (i % 64);
+                if (scene.rivals(index[i], index[me]) && overlap(tile[me], tile[i]) > limit)
+                    bits |= Word{1} << (i % 64);
             clash[me][word] = bits;
         }
         __syncthreads();

@@ -3,8 +3,9 @@
 //   image    u8, 1, 3 or 4 channels (a fourth is not read, one is used for all planes), any strides, at least 1 x 1
 //   resize   bilinear, exactly as cv2.resize with INTER_LINEAR does it on bytes: pixel centres at +0.5, coefficients of
 //            11 bits, and its two rounding steps; an image of the target's size is not altered
-//   output   f32[3 canvas_height canvas_width]: (byte - mean) / std of each plane in the top left height x width, `pad`
-//            right of it and below
+//   output   f32[3 canvas_height canvas_width], or bf16: (byte - mean) / std of each plane in the top left
+//            height x width, `pad` right of it and below; computed in f32, and as bf16 the nearest number, of two the
+//            even one
 //
 // Each source row is resized once for each stretch of output rows that a thread takes. No dependence on threads.
 #pragma once
@@ -30,6 +31,7 @@ struct Preprocess {
     std::array<float, 3> std = {1.0F, 1.0F, 1.0F};
     bool reverse = false;  // planes in the opposite order of the image's channels
     float pad = 0.0F;
+    DType dtype = DType::f32;  // or bf16
 };
 
 Status plan(const Preprocess& args, Plan& plan);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/bfloat16.h"
 #include "core/check.h"
 #include "core/dispatch.h"
 #include "core/parallel.h"
@@ -96,13 +97,23 @@ GD_CLONES void blend(const Pair* pairs, int low, int high, const Columns& column
     }
 }
 
-GD_CLONES void finish(const std::int16_t* upper, const std::int16_t* lower, std::int32_t upper_weight,
-                      std::int32_t lower_weight, float mean, float std, std::int64_t count, float* out) {
-    const auto a = static_cast<std::int16_t>(upper_weight), b = static_cast<std::int16_t>(lower_weight);
+// Two resized source rows and their weights, and how the plane is normalised.
+struct Blend {
+    const std::int16_t *upper, *lower;
+    std::int16_t upper_weight, lower_weight;
+    float mean, std;
+};
+
+template <class T>
+GD_INLINE void finish_row(const Blend& row, std::int64_t count, T* out) {
+    const Blend r = row;
     for (std::int64_t x = 0; x < count; ++x) {
-        out[x] = (static_cast<float>(down(upper[x], lower[x], a, b)) - mean) / std;
+        const std::int32_t byte = down(r.upper[x], r.lower[x], r.upper_weight, r.lower_weight);
+        store((static_cast<float>(byte) - r.mean) / r.std, out + x);
     }
 }
+GD_CLONES void finish(const Blend& row, std::int64_t count, float* out) { finish_row(row, count, out); }
+GD_CLONES void finish(const Blend& row, std::int64_t count, BFloat16* out) { finish_row(row, count, out); }
 
 // The resized source row `y`, from what is held or made in the place of `other`'s neighbour.
 const std::int16_t* resized(const Preprocess& args, const Columns& columns, std::int64_t y, std::int64_t other,
@@ -118,7 +129,8 @@ const std::int16_t* resized(const Preprocess& args, const Columns& columns, std:
     return s.rows[slot];
 }
 
-void write_row(const Preprocess& args, const Columns& columns, std::int64_t y, Scratch& s, float* out) {
+template <class T>
+void write_row(const Preprocess& args, const Columns& columns, std::int64_t y, Scratch& s, T pad, T* out) {
     const std::int64_t canvas = args.canvas_height * args.canvas_width;
     const Place p = place_of(y, args.image.height, args.height);
     const std::int64_t last = args.image.height - 1;
@@ -129,11 +141,31 @@ void write_row(const Preprocess& args, const Columns& columns, std::int64_t y, S
     for (std::int64_t plane = 0; plane < 3; ++plane) {
         const std::int64_t channel = planes_of(args) == 1 ? 0 : args.reverse ? 2 - plane : plane;
         const auto k = static_cast<std::size_t>(plane);
-        float* to = out + plane * canvas + y * args.canvas_width;
-        finish(upper + channel * args.width, lower + channel * args.width, p.low_weight, p.high_weight, args.mean[k],
-               args.std[k], args.width, to);
-        std::fill(to + args.width, to + args.canvas_width, args.pad);
+        T* to = out + plane * canvas + y * args.canvas_width;
+        const Blend row = {upper + channel * args.width,
+                           lower + channel * args.width,
+                           static_cast<std::int16_t>(p.low_weight),
+                           static_cast<std::int16_t>(p.high_weight),
+                           args.mean[k],
+                           args.std[k]};
+        finish(row, args.width, to);
+        std::fill(to + args.width, to + args.canvas_width, pad);
     }
+}
+
+template <class T>
+void write(const Preprocess& args, const Columns& columns, const Workspace& scratch, std::size_t part, T* out) {
+    const std::int64_t canvas = args.canvas_height * args.canvas_width;
+    T pad;
+    store(args.pad, &pad);
+    parallel_for(args.canvas_height, kRows, scratch.slots(part), [&](std::int64_t begin, std::int64_t end, int slot) {
+        Scratch s(scratch.part(slot, part), args);
+        const std::int64_t image_end = std::clamp(args.height, begin, end);
+        for (std::int64_t y = begin; y < image_end; ++y) write_row(args, columns, y, s, pad, out);
+        for (std::int64_t plane = 0; plane < 3; ++plane)
+            std::fill(out + plane * canvas + image_end * args.canvas_width,
+                      out + plane * canvas + end * args.canvas_width, pad);
+    });
 }
 
 }  // namespace
@@ -151,7 +183,9 @@ Status plan(const Preprocess& args, Plan& plan) {
         args.height > 0 && args.width > 0 && args.height <= args.canvas_height && args.width <= args.canvas_width;
     GD_CHECK(require(inside, op, ": the size is ", args.height, " x ", args.width,
                      ", expected at least 1 x 1 and at most ", args.canvas_height, " x ", args.canvas_width));
-    plan.add(DType::f32, {3, args.canvas_height, args.canvas_width});
+    GD_CHECK(require(args.dtype == DType::f32 || args.dtype == DType::bf16, op, ": the output is ", name_of(args.dtype),
+                     ", expected f32 or bf16"));
+    plan.add(args.dtype, {3, args.canvas_height, args.canvas_width});
     const std::int64_t parts = std::clamp<std::int64_t>((args.height + kRows - 1) / kRows, 1, threads());
     plan.workspace = Columns::need(args.width) + Scratch::need(args) * static_cast<std::size_t>(parts);
     return Status();
@@ -165,16 +199,11 @@ Status launch(const Preprocess& args, const TensorView* outputs, Workspace works
     GD_CHECK(fits("preprocess", needed, outputs, workspace));
     const Columns columns(workspace, args.width);
     columns.fill(args.image.width, args.width, step_of(args.image));
-    float* out = outputs[0].f32_out();
-    const std::int64_t canvas = args.canvas_height * args.canvas_width;
-    parallel_for(args.canvas_height, kRows, workspace.slots(part), [&](std::int64_t begin, std::int64_t end, int slot) {
-        Scratch scratch(workspace.part(slot, part), args);
-        const std::int64_t image_end = std::clamp(args.height, begin, end);
-        for (std::int64_t y = begin; y < image_end; ++y) write_row(args, columns, y, scratch, out);
-        for (std::int64_t plane = 0; plane < 3; ++plane)
-            std::fill(out + plane * canvas + image_end * args.canvas_width,
-                      out + plane * canvas + end * args.canvas_width, args.pad);
-    });
+    if (args.dtype == DType::bf16) {
+        write(args, columns, workspace, part, static_cast<BFloat16*>(outputs[0].data));
+    } else {
+        write(args, columns, workspace, part, outputs[0].f32_out());
+    }
     return Status();
 }
 

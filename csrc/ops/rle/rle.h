@@ -2,7 +2,9 @@
 // an image column by column. Results equal those of pycocotools.
 //
 // Any byte but 0 is a 1. Images with fewer than 2^32 pixels; a size of 0 is a normal input. Runs vary in number, so
-// these functions allocate their results, unlike kernels of fixed output size.
+// these functions allocate their results, unlike kernels of fixed output size. There is no CUDA form: a code is one walk
+// over the pixels in order, its length is known at the end, and what reads it (JSON, COCO's evaluation) is on the host.
+// Masks made on a GPU come from `mask_paste` as bitmaps.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstring>
 
 #include "core/dispatch.h"
 #include "ops/rle/rle.h"
@@ -124,7 +123,7 @@ Status rle_check(const Runs& runs, std::int64_t pixels) {
 
 Status rle_decode(const Runs& runs, std::int64_t height, std::int64_t width, std::uint8_t* out) {
     GD_CHECK(rle_check(runs, height * width));
-    std::memset(out, 0, static_cast<std::size_t>(height * width));
+    std::fill_n(out, height * width, std::uint8_t{0});
     std::int64_t y = 0, x = 0;
     for (std::size_t i = 0; i < runs.size(); ++i) {
         std::int64_t left = runs[i];

@@ -55,9 +55,8 @@ __device__ inline float average(const Map& map, const float* plane, const float*
             const Sample x = xs.sample(a, j);
             if (x.pixel < 0) continue;
             const float upper = between(line + x.pixel, x.part);
-            sum += y.part > 0.0F
-                       ? upper * (1.0F - y.part) + between(line + map.width + x.pixel, x.part) * y.part
-                       : upper;
+            sum +=
+                y.part > 0.0F ? upper * (1.0F - y.part) + between(line + map.width + x.pixel, x.part) * y.part : upper;
         }
     }
     return sum * share;
@@ -118,8 +117,8 @@ Status launch(const RoiAlign& args, const TensorView* outputs, Workspace workspa
     for_each(device, needed.outputs[0].dims.count(), [=] __device__(std::int64_t at) {
         const Cell cell(at, map.channels, grid);
         const float* roi = rois + 5 * cell.row;
-        out[at] = average(map, map.plane(static_cast<std::int64_t>(roi[0]), cell.channel), roi + 1, grid, cell.b,
-                          cell.a);
+        out[at] =
+            average(map, map.plane(static_cast<std::int64_t>(roi[0]), cell.channel), roi + 1, grid, cell.b, cell.a);
     });
     return finish(op);
 }

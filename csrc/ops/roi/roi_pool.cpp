@@ -25,7 +25,8 @@ void backward_plane(const Map& map, const float* plane, const float* at, const R
     for (std::int64_t b = 0; b < grid.height; ++b) {
         const PoolSpan y = pool_span(at[1], at[3], b, grid.height, map.height);
         for (std::int64_t a = 0; a < grid.width; ++a, ++gradient) {
-            const std::int64_t pixel = best_pixel(plane, map.width, y, pool_span(at[0], at[2], a, grid.width, map.width));
+            const std::int64_t pixel =
+                best_pixel(plane, map.width, y, pool_span(at[0], at[2], a, grid.width, map.width));
             if (pixel >= 0) out[pixel] += *gradient;
         }
     }

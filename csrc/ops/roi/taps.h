@@ -19,9 +19,9 @@ struct Sample {
 
 // The samples of a RoI along one axis.
 struct Axis {
-    float low, bin;      // of the first bin, in feature pixels
-    std::int64_t count;  // samples of a bin, 0 for none
-    std::int64_t extent; // of the map
+    float low, bin;       // of the first bin, in feature pixels
+    std::int64_t count;   // samples of a bin, 0 for none
+    std::int64_t extent;  // of the map
 
     // `low`, `high`: the RoI, in feature pixels.
     GD_INLINE Axis(float low_, float high, bool at_least_one, std::int64_t bins, std::int64_t samples,

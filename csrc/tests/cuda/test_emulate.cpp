@@ -82,12 +82,12 @@ GD_TEST(divergent_barriers_fail_and_leave_no_trace) {
 GD_TEST(launches_outside_the_limits_of_a_device_fail) {
     const struct {
         dim3 grid, block;
-    } wrong[] = {{{0}, {32}}, {{1}, {0}}, {{1}, {1025}}, {{1}, {32, 33}}, {{1}, {1, 1, 65}},
-                 {{1, 65536}, {1}}, {{1, 1, 65536}, {1}}, {{2147483648U}, {1}}};
+    } wrong[] = {{{0}, {32}},       {{1}, {0}},        {{1}, {1025}},        {{1}, {32, 33}},
+                 {{1}, {1, 1, 65}}, {{1, 65536}, {1}}, {{1, 1, 65536}, {1}}, {{2147483648U}, {1}}};
     for (const auto& launch : wrong) {
         bool ran = false;
-        emulate::launch(launch.grid, launch.block, [](const void* flag) { *(bool*)const_cast<void*>(flag) = true; },
-                        &ran);
+        emulate::launch(
+            launch.grid, launch.block, [](const void* flag) { *(bool*)const_cast<void*>(flag) = true; }, &ran);
         CHECK(!ran);
         CHECK(cudaGetLastError() == cudaErrorInvalidConfiguration);
         CHECK(cudaGetLastError() == cudaSuccess);
@@ -100,8 +100,8 @@ GD_TEST(every_thread_of_every_block_runs_once) {
         int* data = seen.data();
         const auto call = [&] { visit(data); };
         emulate::set_order(order);
-        emulate::launch({2, 3, 5}, {4, 3, 2},
-                        [](const void* closure) { (*static_cast<const decltype(call)*>(closure))(); }, &call);
+        emulate::launch(
+            {2, 3, 5}, {4, 3, 2}, [](const void* closure) { (*static_cast<const decltype(call)*>(closure))(); }, &call);
         emulate::set_order(0);
         CHECK(std::all_of(seen.begin(), seen.end(), [](int n) { return n == 1; }));
     }
