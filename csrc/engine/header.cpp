@@ -16,7 +16,7 @@ using json::Value;
 constexpr std::int64_t kSideLimit = std::int64_t{1} << 15;  // pixels of one image side
 constexpr std::int64_t kBatchLimit = std::int64_t{1} << 12;
 constexpr std::int64_t kGivenLimit = std::int64_t{1} << 20;  // of one side of a given input
-constexpr std::size_t kGivenRank = 3;                         // of one image's block
+constexpr std::size_t kGivenRank = 3;                        // of one image's block
 constexpr std::int64_t kIntLimit = std::int64_t{1} << 62;
 constexpr std::int64_t kArenaAlign = 64;
 constexpr std::size_t kShown = 60;  // characters of a wrong value that a message repeats

@@ -242,9 +242,8 @@ GD_TEST(engine_gives_masks) {
 }
 
 GD_TEST(engine_is_given_proposals) {
-    const std::string rows =
-        R"("given":{"proposals.count":{"dtype":"i64","shape":[],"meaning":"tensor"},)"
-        R"("proposals.boxes":{"dtype":"f32","shape":[3,4],"meaning":"boxes<xyxy,image>"}},)";
+    const std::string rows = R"("given":{"proposals.count":{"dtype":"i64","shape":[],"meaning":"tensor"},)"
+                             R"("proposals.boxes":{"dtype":"f32","shape":[3,4],"meaning":"boxes<xyxy,image>"}},)";
     const Changes boxes_out = {{"\"boxes\":\"v7\"", "\"boxes\":\"proposals.boxes\""},
                                {"\"scores\":\"v4\"", "\"scores\":\"v1\""},
                                {"\"labels\":\"v5\"", "\"labels\":\"v2\""},
@@ -289,12 +288,14 @@ GD_TEST(engine_is_given_proposals) {
     const auto plain = engine_of();
     CHECK(plain.ok());
     if (plain) CHECK_FAILS(plain->detect(with(boxes, 1)).status(), Code::bad_input, "and tiny takes none");
-    const auto other = engine_of({{"\"batch\":\"dynamic\"", "\"batch\":\"dynamic\",\"given\":{\"text\":{\"dtype\":\"f32\","
-                                                           "\"shape\":[8],\"meaning\":\"tensor\"}}"}});
+    const auto other = engine_of({{"\"batch\":\"dynamic\"",
+                                   "\"batch\":\"dynamic\",\"given\":{\"text\":{\"dtype\":\"f32\","
+                                   "\"shape\":[8],\"meaning\":\"tensor\"}}"}});
     CHECK(other.ok());
     if (other) CHECK_FAILS(other->detect(photo.view()).status(), Code::bad_input, "tiny needs the input 'text'");
-    CHECK_FAILS(engine_of({{"\"batch\":\"dynamic\"", "\"batch\":\"dynamic\",\"given\":{\"size\":{\"dtype\":\"f32\","
-                                                    "\"shape\":[2],\"meaning\":\"tensor\"}}"}})
+    CHECK_FAILS(engine_of({{"\"batch\":\"dynamic\"",
+                            "\"batch\":\"dynamic\",\"given\":{\"size\":{\"dtype\":\"f32\","
+                            "\"shape\":[2],\"meaning\":\"tensor\"}}"}})
                     .status(),
                 Code::corrupt_artefact, "input 'size' has the name of a graph input");
 }

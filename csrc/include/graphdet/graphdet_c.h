@@ -52,9 +52,9 @@ typedef struct gd_image {
     const uint8_t* data; /* channels last */
     int64_t height;
     int64_t width;
-    int64_t row_bytes; /* 0: rows follow one another */
-    int32_t channels;  /* 1, 3 or 4 */
-    int32_t order;     /* GD_BGR or GD_RGB */
+    int64_t row_bytes;         /* 0: rows follow one another */
+    int32_t channels;          /* 1, 3 or 4 */
+    int32_t order;             /* GD_BGR or GD_RGB */
     const gd_boxes* proposals; /* for a detector that is given boxes, which needs them, be they none; else null */
 } gd_image;
 
