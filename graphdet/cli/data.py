@@ -25,7 +25,8 @@ def command() -> None:
       coco:IMAGE_DIR:ANNOTATIONS.json   panoptic:IMAGE_DIR:ANNOTATIONS.json
       voc:FOLDER[:SPLIT]                yolo:IMAGE_DIR:NAMES.txt
       folder:IMAGE_DIR                  scenes:COUNT[:SEED]    python:MODULE:FUNCTION
-    Append #cat,dog or #@names.txt for some classes; write 3*... to repeat, A + B to join.
+    Append #cat,dog or #@names.txt for some classes, ` with FILE.json` for proposals; write 3*... to repeat, A + B to
+    join, A & B to join and score apart.
     """  # noqa: D301
 
 

@@ -47,6 +47,8 @@ def command(
     ENGINE may also be a COCO results file (.json), which is scored by one metric against a dataset of coco:. Panoptic
     results, with their PNGs in the folder of the same name, are scored against one of panoptic: and give PQ, SQ, RQ.
 
+    Of data joined by ` & ` the figures of each part follow those of all as one: 0_AP, ..., 1_AP, ...
+
     With --corruptions the images are also corrupted (by the package imagecorruptions) in each way and severity: mPC is
     the mean over all, rPC that mean over the figure on clean images. Groups: benchmark, noise, blur, weather, digital,
     holdout, all.
@@ -90,6 +92,9 @@ def command(
         click.secho(name, bold=True)
         print_figures(figures)
         facts([("recall", _recalls(figures))])
+    for i, part in enumerate(result.parts):
+        print_figures(part.figures(), f"{i}_")
+        facts([(f"{i}_images", part.images), (f"{i}_detections", part.detections)])
     if save is not None:
         written = [save, *(save.with_suffix(f".{m}.json") for m in result.also if m in ("segm", "proposal"))]
         note(f"detections written to {', '.join(map(str, written))}")
@@ -106,7 +111,7 @@ def scored(
     from graphdet.runtime import load
 
     dataset, engine, boxes = parse_data(data), load(engine_file), read_proposals(proposals)
-    given = None if boxes is None else lambda sample: boxes.of(sample.id, engine.proposals)
+    given = None if boxes is None else lambda sample: boxes.of(sample.id)
     return evaluate(
         engine, dataset, batch=batch, limit=limit, progress=False if quiet else None, results=save,
         metrics=metrics or None, proposals=given,
@@ -187,11 +192,11 @@ def percent(figure: float) -> str | None:
     return None if figure < 0 else f"{100 * figure:.1f}"
 
 
-def print_figures(figures: dict[str, float]) -> None:
+def print_figures(figures: dict[str, float], prefix: str = "") -> None:
     """Precision, one figure a line, in percent."""
     for name in SHOWN:
         if name in figures:
-            click.echo(f"{name:<5} {percent(figures[name]) or '-':>6}")
+            click.echo(f"{prefix + name:<5} {percent(figures[name]) or '-':>6}")
 
 
 def _recalls(figures: dict[str, float]) -> str:

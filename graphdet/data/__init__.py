@@ -3,6 +3,7 @@
 from graphdet.data.coco import CocoDetection
 from graphdet.data.dataset import Dataset, Sample, read_image
 from graphdet.data.panoptic import CocoPanoptic, PanopticFile, write_panoptic
+from graphdet.data.proposals import Proposals, Proposed
 from graphdet.data.scenes import SCENE_CLASSES, Scenes, scene, write_coco
 from graphdet.data.spec import parse_data
 from graphdet.data.voc import Voc
@@ -18,6 +19,8 @@ __all__ = [
     "ImageFolder",
     "Only",
     "PanopticFile",
+    "Proposals",
+    "Proposed",
     "Repeat",
     "Sample",
     "Scenes",

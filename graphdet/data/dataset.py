@@ -16,7 +16,8 @@ class Sample:
 
     image: path of an image file, or u8[H W 3] BGR pixels · id: the image's number in the dataset's annotations ·
     size: (height, width) in pixels · truth: objects, boxes in pixels of this image · semantic: u8[H W], the class of
-    every pixel, 255 where unknown; None where nothing is known.
+    every pixel, 255 where unknown; None where nothing is known · proposals: f32[K 4], boxes that something else found,
+    best first, in pixels of this image, for a detector that is given them; None where nothing looked for any.
     """
 
     image: Path | Array
@@ -24,6 +25,7 @@ class Sample:
     size: tuple[int, int]
     truth: Truth
     semantic: Array | None = None
+    proposals: Array | None = None
 
     def pixels(self) -> Array:
         """The image as u8[H W 3] BGR.

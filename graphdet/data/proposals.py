@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graphdet.data.coco import read_json
+from graphdet.data.dataset import Dataset, Sample
 from graphdet.errors import BadDataset
 from graphdet.records import Array
 
@@ -44,7 +46,7 @@ class Proposals:
             found.setdefault(image, []).extend(table.tolist())
         self._rows = found
 
-    def of(self, image: int | Path, most: int) -> Array:
+    def of(self, image: int | Path, most: int | None = None) -> Array:
         """The best boxes of an image by score, f32[K 4] with K up to `most`; none where the file has none.
 
         image: its number, or its file, which is the one that the file names, or whose name is the number (COCO's
@@ -55,6 +57,49 @@ class Proposals:
             rows = self._rows.get(int(image.stem), [])
         table = np.asarray(rows, np.float32).reshape(-1, 5)
         return table[np.argsort(-table[:, 4], kind="stable")][:most, :4]
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """A dataset whose samples carry the proposals of a file: those of their number, or else of their image's file."""
+
+    dataset: Dataset
+    found: Proposals
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of the dataset."""
+        return self.dataset.classes
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def sample(self, index: int) -> Sample:
+        """The image at a position."""
+        sample = self.dataset.sample(index)
+        boxes = self.found.of(sample.id)
+        if not len(boxes) and isinstance(sample.image, Path):
+            boxes = self.found.of(sample.image)
+        return replace(sample, proposals=boxes)
+
+
+def required(sample: Sample) -> Array:
+    """The proposals of a sample. Raises BadDataset where it carries none."""
+    if sample.proposals is None:
+        raise BadDataset(
+            f"image {sample.id} comes without proposals, and the detector is given them",
+            help="write 'coco:IMAGE_DIR:ANNOTATIONS.json with PROPOSALS.json'",
+        )
+    return sample.proposals
+
+
+def stacked(boxes: Sequence[Array], most: int) -> tuple[Array, Array]:
+    """Up to `most` boxes of each image as f32[N most 4], zeros behind them, and how many there are, i64[N]."""
+    count = np.array([min(len(b), most) for b in boxes], np.int64)
+    table = np.zeros((len(boxes), most, 4), np.float32)
+    for row, some, k in zip(table, boxes, count, strict=True):
+        row[:k] = some[:k]
+    return table, count
 
 
 def _of_row(row: Mapping[str, Any]) -> tuple[int | str, list[list[float]]]:

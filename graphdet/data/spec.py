@@ -24,21 +24,27 @@ def parse_data(spec: str) -> Dataset:
         `python:MODULE:FUNCTION` for what a function of yours returns;
         `scenes:COUNT`, `scenes:COUNT:SEED` or `scenes:COUNT:SEED:HEIGHTxWIDTH` for drawn scenes (seed 0, 320x320).
 
-    After a form, `#cat,dog` or `#@names.txt` (a name a line) takes these classes, in this order; before it, `3*` shows
-    every image so often; ` + ` between two joins them.
+    After a form, `#cat,dog` or `#@names.txt` (a name a line) takes these classes, in this order; after that,
+    ` with FILE.json` brings the proposals of a file along (see `Proposals`). Before it, `3*` shows every image so
+    often; ` + ` between two joins them; so does ` & `, and an evaluation then gives the figures of each too.
 
     Raises:
         BadDataset: the string has none of these forms, or the dataset's records are unusable.
         MissingFile: a named file or folder does not exist.
     """
+    from graphdet.data.proposals import Proposals, Proposed
     from graphdet.data.wrap import Concat, Only, Repeat
 
-    parts = re.split(r"\s+\+\s+", spec.strip())
-    if len(parts) > 1:
-        return Concat(tuple(parse_data(part) for part in parts))
+    for sign in "&+":
+        parts = re.split(rf"\s+\{sign}\s+", spec.strip())
+        if len(parts) > 1:
+            return Concat(tuple(parse_data(part) for part in parts), separate=sign == "&")
     times = re.match(r"(\d{1,6})\*(.*)", spec, re.DOTALL)
     if times:
         return Repeat(parse_data(times[2]), int(times[1]))
+    found = re.fullmatch(r"(.*\S)\s+with\s+([^:]+\.json)", spec, re.DOTALL)
+    if found:
+        return Proposed(parse_data(found[1]), Proposals(found[2]))
     whole, hash_, names = spec.partition("#")
     if hash_:
         return Only.of(parse_data(whole), _names(names))

@@ -15,9 +15,13 @@ from graphdet.records import Array
 
 @dataclass(frozen=True)
 class Concat:
-    """One dataset after the other, images numbered anew from 1. Raises BadDataset where classes differ."""
+    """One dataset after the other, images numbered anew from 1. Raises BadDataset where classes differ.
+
+    separate: an evaluation gives the figures of each part too, beside those of all as one.
+    """
 
     parts: tuple[Dataset, ...]
+    separate: bool = False
 
     def __post_init__(self) -> None:
         for part in self.parts[1:]:
@@ -37,9 +41,14 @@ class Concat:
 
     def sample(self, index: int) -> Sample:
         """The image at a position."""
+        part, own = self.place(index)
+        return replace(self.parts[part].sample(own), id=index + 1)
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The part that holds the image at a position, and its position there."""
         ends = list(accumulate(map(len, self.parts)))
         part = bisect_right(ends, index)
-        return replace(self.parts[part].sample(index - (ends[part - 1] if part else 0)), id=index + 1)
+        return part, index - (ends[part - 1] if part else 0)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 from graphdet.data.coco import check_annotations, read_annotations, read_json
 from graphdet.data.dataset import Dataset, Sample
 from graphdet.data.transforms.move import bitmap
+from graphdet.data.wrap import Concat
 from graphdet.errors import BadDataset, UnknownName, nearest
 from graphdet.eval.lvis import lvis_figures
 from graphdet.eval.score import METRICS, CocoResult, Json, choose_backend, recalls, score
@@ -52,6 +53,8 @@ class CocoEvaluator:
         self._rows: list[Json] = []
         self._masked, self._agnostic = True, False
         self._maps: dict[tuple[str, ...], list[int | None]] = {}
+        self._joined = truth if isinstance(truth, Concat) and truth.separate else None
+        self._parts = [CocoEvaluator(part, backend=backend) for part in self._joined.parts] if self._joined else []
 
     def __len__(self) -> int:
         """Number of images added so far."""
@@ -77,6 +80,9 @@ class CocoEvaluator:
         self._rows += _rows(image_id, detections, to_category)
         self._masked &= not len(detections) or detections.masks is not None
         self._added.add(image_id)
+        if self._joined is not None:
+            part, index = self._joined.place(image_id - 1)
+            self._parts[part].add_sample(self._joined.parts[part].sample(index), detections)
 
     def add_sample(self, sample: Sample, detections: Detections) -> None:
         """As `add`, for a sample of the dataset; spares a later pass over a dataset that is expensive to read."""
@@ -118,7 +124,7 @@ class CocoEvaluator:
             also[name] = lvis_figures(truth, self._rows, _shape_of(name), images, self.backend)
         if "proposal" in names:
             also["proposal"] = recalls(truth, self._rows, images, self.backend)
-        return replace(result, also=also)
+        return replace(result, also=also, parts=tuple(part.summarize(metrics) for part in self._parts))
 
     def write_results(self, file: str | Path, metric: str = "bbox") -> None:
         """Write a COCO results file: a list of image_id, category_id, score, and bbox xywh or segmentation.

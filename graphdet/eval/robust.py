@@ -125,10 +125,11 @@ class _Spoilt:
 
     def __init__(self, engine: Engine, change: Transform, seed: int) -> None:
         self.engine, self.change, self.seed, self.seen = engine, change, seed, itertools.count()
+        self.proposals = getattr(engine, "proposals", 0)
 
-    def __call__(self, images: list[Path | Array], /) -> Sequence[Detections]:
+    def __call__(self, images: list[Path | Array], /, **given: Any) -> Sequence[Detections]:
         """Detections in the changed images, which have their old sizes."""
-        return self.engine([self._spoil(image) for image in images])
+        return self.engine([self._spoil(image) for image in images], **given)
 
     def _spoil(self, image: Path | Array) -> Array:
         pixels, nothing = load_image(image), np.zeros(0, np.int64)

@@ -49,7 +49,8 @@ def evaluate(
         results: where to write the detections as a COCO results file; `x.json` for boxes, and `x.segm.json`,
             `x.proposal.json` for these metrics.
         metrics: see `CocoEvaluator.summarize`.
-        proposals: boxes f32[K 4] that the engine is given with an image, as `proposals` of its call (see `Engine`).
+        proposals: boxes f32[K 4] that the engine is given with an image, best first, as `proposals` of its call (see
+            `Engine`): as many as it takes. None gives it those that the samples carry, if any.
 
     Returns:
         The figures. When interrupted by Ctrl-C after at least one image, those of the images done so far, with
@@ -80,10 +81,15 @@ def evaluate(
 
 def _bound(engine: Engine, proposals: Callable[[Sample], Array] | None) -> _Detect:
     """The engine as a function of samples."""
-    if proposals is None:
-        return lambda samples: engine([s.image for s in samples])
-    given = cast(Callable[..., Sequence[Detections]], engine)
-    return lambda samples: given([s.image for s in samples], proposals=[proposals(s) for s in samples])
+    most: int | None = getattr(engine, "proposals", None)
+    call = cast(Callable[..., Sequence[Detections]], engine)
+
+    def detect(samples: list[Sample]) -> Sequence[Detections]:
+        given = [s.proposals if proposals is None else proposals(s) for s in samples]
+        boxes = [some[:most] for some in given if some is not None]
+        return call([s.image for s in samples], **({"proposals": boxes} if boxes and (most != 0 or proposals) else {}))
+
+    return detect
 
 
 def _run(detect: _Detect, dataset: Dataset, evaluator: CocoEvaluator, steps: Iterator[tuple[int, int]]) -> None:

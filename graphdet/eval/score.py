@@ -29,7 +29,8 @@ class CocoResult:
     AR1, AR10, AR100: best recall with so many detections per image · per_class: AP of each class ·
     images, detections: how many were evaluated · complete: False when evaluation was interrupted · also: figures of
     other measures by their name, `segm` (those of masks), `proposal` (see `recalls`), `lvis`
-    and `lvis-segm` (see `lvis_figures`).
+    and `lvis-segm` (see `lvis_figures`) · parts: of data that is joined to be scored apart too (`Concat`), the result
+    of each part.
     """
 
     AP: float
@@ -49,6 +50,7 @@ class CocoResult:
     detections: int = 0
     complete: bool = True
     also: dict[str, dict[str, float]] = field(default_factory=dict)
+    parts: tuple[CocoResult, ...] = ()
 
     @classmethod
     def of(cls, figures: list[float], per_class: dict[str, float], images: int, detections: int) -> CocoResult:
@@ -61,12 +63,18 @@ class CocoResult:
         """The twelve figures by name, in COCO's order."""
         return {f.name: getattr(self, f.name) for f in fields(self)[:12]}
 
+    def named(self) -> dict[str, float]:
+        """The twelve figures, and those of the parts by their number: `AP`, ..., `0_AP`, ..., `1_AP`, ..."""
+        parts = {f"{i}_{name}": v for i, part in enumerate(self.parts) for name, v in part.named().items()}
+        return self.figures() | parts
+
     def as_dict(self) -> Json:
         """JSON-ready form, figures rounded to six digits."""
         counts = {"images": self.images, "detections": self.detections, "complete": self.complete}
         classes = _rounded(self.per_class)
         also = {name: _rounded(figures) for name, figures in self.also.items()}
-        return _rounded(self.figures()) | {"per_class": classes} | counts | also
+        parts = {"parts": [part.as_dict() for part in self.parts]} if self.parts else {}
+        return _rounded(self.figures()) | {"per_class": classes} | counts | also | parts
 
     def table(self) -> str:
         """The twelve figures as aligned text, in percent; a dash where nothing was annotated."""

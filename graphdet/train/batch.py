@@ -18,16 +18,24 @@ import numpy as np
 
 from graphdet.data.dataset import Dataset, Sample
 from graphdet.data.order import Order, Shuffled
+from graphdet.data.proposals import required, stacked
 from graphdet.data.transforms import Change, CopyPaste, apply
 from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset, BadRecipe
+from graphdet.ir import Graph
 from graphdet.records import Array, Preprocess, Truth
 from graphdet.runtime.preprocess import Prepared, prepare
 
 Inputs = dict[str, Array]
 
 
-def batch_inputs(samples: Sequence[Sample], spec: Preprocess, *, masks: bool = False) -> Inputs:
+def most_proposals(graph: Graph) -> int:
+    """How many proposals of an image a detector is given at most; 0 where it is given none."""
+    boxes = graph.inputs.get("proposals.boxes")
+    return 0 if boxes is None else boxes.shape[1].constant or 0
+
+
+def batch_inputs(samples: Sequence[Sample], spec: Preprocess, *, masks: bool = False, proposals: int = 0) -> Inputs:
     """The graph inputs of a padded batch, by the engine's own pre-processing.
 
     Returns:
@@ -35,11 +43,12 @@ def batch_inputs(samples: Sequence[Sample], spec: Preprocess, *, masks: bool = F
         rounded up to the divisor; truth_boxes f32[N G 4] (xyxy
         in net pixels), truth_labels i64[N G], truth_count i64[N], where G is the largest count; with `masks` also
         truth_masks u8[N G H W]. Crowd regions stand for no single object: they are truth_crowds f32[N C 4] and
-        truth_crowd_count i64[N].
+        truth_crowd_count i64[N]. With `proposals`, how many a detector is given at most, also proposals_boxes
+        f32[N proposals 4] in net pixels and proposals_count i64[N].
 
     Raises:
         BadImage: an image cannot be read.
-        BadDataset: masks are wanted and a sample has none.
+        BadDataset: masks or proposals are wanted and a sample has none.
     """
     ready = prepare([s.image for s in samples], spec)
     truths = [s.truth.take(~s.truth.crowd) for s in samples]
@@ -53,7 +62,12 @@ def batch_inputs(samples: Sequence[Sample], spec: Preprocess, *, masks: bool = F
     images = {"pixels": ready.pixels, "size": ready.size, "padded": padded, "geometry": ready.geometry}
     objects = {"truth_boxes": boxes, "truth_labels": labels, "truth_count": count}
     found = {**images, **objects, "truth_crowds": crowds, "truth_crowd_count": crowd_count}
-    return found | {"truth_masks": _bitmaps(samples, ready, most)} if masks else found
+    if masks:
+        found["truth_masks"] = _bitmaps(samples, ready, most)
+    if proposals:
+        given = [_to_net(required(s), ready.geometry[i]) for i, s in enumerate(samples)]
+        found["proposals_boxes"], found["proposals_count"] = stacked(given, proposals)
+    return found
 
 
 def _boxes(truths: Sequence[Truth], ready: Prepared) -> tuple[Array, Array]:
@@ -61,9 +75,12 @@ def _boxes(truths: Sequence[Truth], ready: Prepared) -> tuple[Array, Array]:
     count = np.array([len(t) for t in truths], np.int64)
     boxes = np.zeros((len(truths), int(count.max(initial=0)), 4), np.float32)
     for i, truth in enumerate(truths):
-        scale, offset = ready.geometry[i, :2], ready.geometry[i, 2:]
-        boxes[i, : count[i]] = truth.boxes * np.tile(scale, 2) + np.tile(offset, 2)
+        boxes[i, : count[i]] = _to_net(truth.boxes, ready.geometry[i])
     return boxes, count
+
+
+def _to_net(boxes: Array, geometry: Array) -> Array:
+    return np.asarray(boxes * np.tile(geometry[:2], 2) + np.tile(geometry[2:], 2), np.float32)
 
 
 def _bitmaps(samples: Sequence[Sample], ready: Prepared, most: int) -> Array:
@@ -116,7 +133,7 @@ class Batches:
     """Batch number `step` of an endless run over a dataset; it depends on (seed, step) alone.
 
     A batch may span two epochs, so that all have `batch` images. Process `rank` of `world` gets every one of its
-    consecutive images, in `parts` equal parts.
+    consecutive images, in `parts` equal parts. masks, proposals: what `batch_inputs` is to give beside.
     """
 
     dataset: Dataset
@@ -128,6 +145,7 @@ class Batches:
     parts: int = 1
     shard: tuple[int, int] = (0, 1)
     masks: bool = False
+    proposals: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.dataset):
@@ -145,7 +163,8 @@ class Batches:
             self.plan.spec(self.spec, self.seed, step),
         )
         samples = [self._sample(first + i, self.plan.changes(step)) for i in range(own)]
-        return [batch_inputs(samples[i : i + part], spec, masks=self.masks) for i in range(0, own, part)]
+        groups = (samples[i : i + part] for i in range(0, own, part))
+        return [batch_inputs(group, spec, masks=self.masks, proposals=self.proposals) for group in groups]
 
     def _sample(self, position: int, changes: Sequence[Change]) -> Sample:
         assert self.order is not None, "set when it was made"

@@ -10,11 +10,13 @@ import torch
 
 from graphdet.compiler.backends.torch import faster, load_weights, to_module
 from graphdet.data.dataset import Dataset
+from graphdet.data.proposals import required, stacked
 from graphdet.eval import CocoEvaluator, CocoResult
 from graphdet.ir import Variant, trace
 from graphdet.records import Array, Detections
 from graphdet.runtime.masks import GridMasks, whole_canvas
 from graphdet.runtime.preprocess import Prepared, prepare
+from graphdet.train.batch import most_proposals
 from graphdet.train.group import Group
 
 
@@ -24,6 +26,8 @@ class TorchEngine:
     def __init__(self, variant: Variant, device: torch.device | None = None) -> None:
         self.variant, self.device = variant, device or torch.device("cpu")
         self.graph = trace(variant, "infer")
+        self.inputs = {name.replace(".", "_") for name in self.graph.inputs}
+        self.proposals = most_proposals(self.graph)
         self.module = faster(to_module(self.graph).eval(), self.device)
 
     def load(self, weights: Mapping[str, Array]) -> None:
@@ -31,14 +35,16 @@ class TorchEngine:
         load_weights(self.module, weights)
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[Path | Array], /) -> list[Detections]:
-        """One `Detections` per image."""
+    def __call__(self, images: Sequence[Path | Array], /, proposals: Sequence[Array] | None = None) -> list[Detections]:
+        """One `Detections` per image. proposals: for a detector that is given them, f32[K 4] an image, best first."""
         if not images:
             return []
         spec = self.variant.preprocess  # an engine of a letterboxed detector has this input size, whatever the images
         ready = prepare(images, spec, size=spec.size if spec.fit == "letterbox" else None)
         inputs = {"pixels": ready.pixels, "size": ready.size, "geometry": ready.geometry}
-        given = {k: torch.from_numpy(v).to(self.device) for k, v in inputs.items() if k in self.graph.inputs}
+        if proposals is not None:
+            inputs["proposals_boxes"], inputs["proposals_count"] = stacked(proposals, self.proposals)
+        given = {k: torch.from_numpy(v).to(self.device) for k, v in inputs.items() if k in self.inputs}
         arrays = {k: v.cpu().numpy() for k, v in self.module(**given).items()}
         return [self._detections(arrays, i, ready) for i in range(len(ready.shapes))]
 
@@ -68,7 +74,9 @@ def evaluate_weights(
     found: dict[int, Detections] = {}
     for first in range(0, len(mine), batch):
         part = mine[first : first + batch]
-        found.update(zip(part, engine([data.sample(i).image for i in part]), strict=True))
+        samples = [data.sample(i) for i in part]
+        boxes = [required(s) for s in samples] if engine.proposals else None
+        found.update(zip(part, engine([s.image for s in samples], boxes), strict=True))
     all_found = {i: detections for part in group.gather(found) for i, detections in part.items()}
     evaluator = CocoEvaluator(data)
     for i in range(len(data)):

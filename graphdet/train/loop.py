@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +20,7 @@ import torch
 from graphdet.compiler.backends.torch.norms import refit_norms
 from graphdet.data import Dataset, parse_data
 from graphdet.data.order import Order
+from graphdet.data.proposals import required
 from graphdet.errors import BadRecipe, UnknownName, nearest
 from graphdet.eval import CocoResult
 from graphdet.train import checkpoint
@@ -125,9 +126,13 @@ class Setup:
         plan = Plan(recipe.transforms, late, run.late_from, recipe.sizes, recipe.resize_every)
         shard = (group.rank, group.world)
         masks = "truth_masks" in run.inputs
+        if run.proposals:
+            for samples in filter(None, (data, held_out)):
+                required(samples.sample(0))
         batches = Batches(
-            remembered, variant.preprocess, recipe.batch, recipe.seed, plan, order, recipe.accumulate, shard, masks
-        )
+            *(remembered, variant.preprocess, recipe.batch, recipe.seed, plan, order, recipe.accumulate, shard),
+            masks=masks, proposals=run.proposals,
+        )  # fmt: skip
         return cls(run, batches, held_out)
 
     def start(self) -> None:
@@ -137,7 +142,7 @@ class Setup:
         self.notes.append(str(taken))
         if not recipe.refit_norms:
             return
-        plain = Batches(self.batches.dataset, run.variant.preprocess, recipe.batch, recipe.seed)
+        plain = replace(self.batches, plan=Plan(), order=None, parts=1, shard=(0, 1))
         parts = itertools.chain.from_iterable(map(plain, range(-(-recipe.refit_norms // recipe.batch))))
         count = refit_norms(run.module, (run.tensors(part) for part in parts))
         if count:
@@ -199,7 +204,7 @@ class _Loop:
         run = self.run
         weights = run.averaged()
         run.result = evaluate_weights(run.variant, weights, held_out, group=run.group)
-        value = checkpoint.figure(run.result.figures(), run.recipe.best_by)
+        value = checkpoint.figure(run.result.named(), run.recipe.best_by)
         if value > run.best:
             run.best = value
             if run.group.first:
@@ -258,5 +263,5 @@ def _facts(run: Training) -> dict[str, str]:
     if "num_classes" in run.variant.row.arguments:
         facts["num_classes"] = str(run.variant.row.arguments["num_classes"])
     if run.result is not None:
-        facts["figures"] = json.dumps({k: round(v, 4) for k, v in run.result.figures().items()})
+        facts["figures"] = json.dumps({k: round(v, 4) for k, v in run.result.named().items()})
     return facts

@@ -22,7 +22,7 @@ from graphdet.ir.detector import late_losses
 from graphdet.ir.initial import initial_values
 from graphdet.records import Array
 from graphdet.train import checkpoint
-from graphdet.train.batch import Inputs
+from graphdet.train.batch import Inputs, most_proposals
 from graphdet.train.group import Group
 from graphdet.train.optim import Average, optimiser_of, set_rates
 from graphdet.train.recipe import Recipe
@@ -60,6 +60,7 @@ class Training:
         recipe = self.recipe
         graph = trace(self.variant, "train")
         self.inputs = {name.replace(".", "_") for name in graph.inputs}
+        self.proposals = most_proposals(graph)
         self.late = late_losses(self.variant)
         module = to_module(graph, initial_values(graph, recipe.seed)).train()
         freeze_norms(module, (*recipe.freeze, *recipe.freeze_norms))

@@ -55,7 +55,7 @@ class _Numbers:
 
     def evaluated(self, run: Training) -> None:
         assert run.result is not None, "the moment says that there was one"
-        self._write({f"held_out/{k}": v for k, v in run.result.figures().items() if v >= 0}, run.step)
+        self._write({f"held_out/{k}": v for k, v in run.result.named().items() if v >= 0}, run.step)
 
 
 def _tensorboard(library: Any, recipe: Recipe, out: Path) -> tuple[Write, Callable[[], None]]:

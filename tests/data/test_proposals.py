@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphdet.data.proposals import Proposals
+from graphdet.data import parse_data, write_coco
+from graphdet.data.proposals import Proposals, required, stacked
 from graphdet.errors import BadDataset, MissingFile
 
 
@@ -38,6 +39,28 @@ def test_detections_of_the_verb_run(tmp_path: Path) -> None:
     found = Proposals(written(tmp_path, rows))
     assert found.of(Path("a/1.jpg"), 10).tolist() == [[1.5, 2, 3, 4]]
     assert len(found.of(Path("b/1.jpg"), 10)) == 0
+
+
+def test_datasets_carry_them(tmp_path: Path) -> None:
+    """By number, or by the name of the file; through classes, repeats and joins."""
+    notes = write_coco(tmp_path, 3, seed=1, size=(64, 64))
+    file = written(tmp_path, [{"image_id": 2, "bbox": [1, 2, 10, 20], "score": 0.2}])
+    data = f"coco:{notes.parent / 'images'}:{notes}"
+    whole = parse_data(f"2*{data}#star,ring with {file} + {data}#star,ring")
+    found = [whole.sample(i).proposals for i in range(len(whole))]
+    assert [None if f is None else f.tolist() for f in found] == [[], [[1, 2, 11, 22]], []] * 2 + [None] * 3
+    assert whole.classes == ("star", "ring")
+    with pytest.raises(BadDataset, match="image 7 comes without proposals"):
+        required(whole.sample(6))
+    with pytest.raises(MissingFile):
+        parse_data(f"{data} with {tmp_path / 'none.json'}")
+
+
+def test_they_are_stacked() -> None:
+    some = np.arange(12, dtype=np.float32).reshape(3, 4)
+    boxes, count = stacked([some, some[:0]], 2)
+    assert boxes.tolist() == [some[:2].tolist(), np.zeros((2, 4)).tolist()]
+    assert count.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(

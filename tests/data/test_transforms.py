@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +86,40 @@ def test_boxes_masks_and_maps_stay_with_their_pixels(change: t.Transform) -> Non
 
 
 @pytest.mark.parametrize(
+    "change", [*STILL, t.Rotate(20, chance=1.0), t.RandomAffine(), t.Photometric()], ids=lambda c: repr(c)[:60]
+)
+def test_proposals_move_as_the_boxes_do(change: t.Transform) -> None:
+    """An object's box as a proposal stays its box, but that it is cut off at the image's edges."""
+    sample = scene([(30, 18, 61, 42), (1, 1, 9, 9)])
+    sample = replace(sample, proposals=sample.truth.boxes[::-1])
+    for seed in range(4):
+        found = change(sample, np.random.default_rng(seed))
+        limits = np.array([*found.size[::-1], *found.size[::-1]])
+        assert found.proposals is not None
+        assert found.proposals.dtype == np.float32
+        for box in np.clip(found.truth.boxes, 0, limits):
+            assert np.isclose(found.proposals, box, atol=1e-3).all(1).any()
+        assert ((found.proposals >= 0) & (found.proposals <= limits)).all()
+        assert (found.proposals[:, 2:] > found.proposals[:, :2]).all()
+
+
+def test_mixed_images_bring_their_proposals() -> None:
+    def carried(box: Box) -> Sample:
+        one = scene([box])
+        return replace(one, proposals=np.concatenate([one.truth.boxes, np.full((1, 4), [0, 0, 90, 60], np.float32)]))
+
+    for change in (t.Mosaic((60, 90)), t.MixUp((60, 90), flip=1.0), t.CopyPaste(all=True)):
+        found = change.mix(carried((30, 18, 61, 42)), np.random.default_rng(0), lambda: carried((2, 2, 50, 20)))
+        assert found.proposals is not None
+        for box in found.truth.boxes:
+            assert np.isclose(found.proposals, box, atol=1e-3).all(1).any()
+    np.testing.assert_array_equal(
+        found.proposals, [[30, 18, 61, 42], [2, 2, 50, 20], [0, 0, 90, 60], [0, 0, 90, 60]], "the best of each first"
+    )
+    assert t.Mosaic((60, 90)).mix(scene([]), np.random.default_rng(0), lambda: scene([])).proposals is None
+
+
+@pytest.mark.parametrize(
     "change",
     [t.Rotate(20, chance=1.0), t.Shear(0.2, chance=1.0), t.Shear(0.2, "vertical", chance=1.0), t.RandomAffine()],
     ids=repr,
@@ -133,6 +168,34 @@ def test_whole_pixels_move_exactly(x: int, y: int, across: bool, down: bool) -> 
         if 0 <= new[0] < 100 and 0 <= new[1] < 70:
             assert np.array_equal(there.pixels()[int(new[1]), int(new[0])], image[row, column])
     assert there.truth.boxes[0, 2] - there.truth.boxes[0, 0] == 47
+
+
+@given(
+    st.tuples(st.integers(1, 130), st.integers(1, 130)), st.integers(1, 40), st.booleans(),
+    st.tuples(*[st.integers(0, 255)] * 3), st.integers(0, 1), st.integers(0, 255),
+)  # fmt: skip
+def test_pad_adds_its_own_value_to_each_map(
+    least: tuple[int, int], divisor: int, square: bool, fill: tuple[int, int, int], masks: int, semantic: int
+) -> None:
+    sample = scene([(3, 5, 20, 30), (40, 2, 90, 60)])
+    found = t.Pad(least, divisor, square, fill, masks, semantic)(sample, np.random.default_rng(0))
+    wanted = [max(a, b) for a, b in zip(SIZE, least, strict=True)]
+    wanted = [max(wanted)] * 2 if square else wanted
+    assert all(side % divisor == 0 and 0 <= side - low < divisor for side, low in zip(found.size, wanted, strict=True))
+    np.testing.assert_array_equal(found.truth.boxes, sample.truth.boxes)
+    assert found.truth.masks is not None
+    assert sample.truth.masks is not None
+    np.testing.assert_array_equal(found.truth.masks[0][0], sample.truth.masks[0][0])  # an outline
+    assert found.semantic is not None
+    pairs: list[tuple[Any, Any, Any]] = [
+        (found.pixels(), sample.pixels(), fill),
+        (found.truth.masks[1], sample.truth.masks[1], masks),
+        (found.semantic, sample.semantic, semantic),
+    ]
+    for after, before, value in pairs:
+        expected = np.broadcast_to(np.asarray(value, np.uint8), np.shape(after)).copy()
+        expected[: SIZE[0], : SIZE[1]] = before
+        np.testing.assert_array_equal(after, expected)
 
 
 def test_flip_is_its_own_inverse_and_directions_exclude_each_other() -> None:
@@ -272,8 +335,11 @@ def test_albumentations_moves_boxes_and_masks() -> None:
     pytest.importorskip("albumentations")
     change = t.Albumentations(({"name": "HorizontalFlip", "p": 1.0}, {"name": "OneOf", "transforms": [
         {"name": "RandomBrightnessContrast", "p": 1.0}], "p": 0.0}))  # fmt: skip
-    found = change(scene([(3, 20, 60, 41)]), np.random.default_rng(0))
+    proposals = np.array([[0, 0, 9, 9], [3, 20, 60, 41]], np.float32)
+    found = change(replace(scene([(3, 20, 60, 41)]), proposals=proposals), np.random.default_rng(0))
     np.testing.assert_allclose(found.truth.boxes, [[30, 20, 87, 41]], atol=1e-3)
+    assert found.proposals is not None
+    np.testing.assert_allclose(found.proposals, [[81, 0, 90, 9], [30, 20, 87, 41]], atol=1e-3)
     assert found.truth.masks is not None
     assert bitmap(found.truth.masks[0], SIZE)[30, 40] == 1
     with pytest.raises(BadRecipe, match="no 'Flop'"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphdet.data import CocoDetection, Sample, Scenes, write_coco
+from graphdet.data import CocoDetection, Sample, Scenes, parse_data, write_coco
 from graphdet.data.proposals import Proposals
 from graphdet.data.transforms.move import bitmap
 from graphdet.errors import BadDataset, BadInput, InternalError, MissingFile, UnknownName
@@ -176,6 +176,32 @@ def test_the_engine_is_given_the_proposals_of_each_image() -> None:
 
     evaluate(engine, SCENES, batch=3, proposals=lambda sample: np.full((2, 4), sample.id, np.float32))
     assert [int(boxes[0, 0]) for boxes in given] == [SCENES.sample(i).id for i in range(7)]
+
+
+def test_parts_are_scored_apart_too(tmp_path: Path) -> None:
+    """Each as on its own, by its own annotations; all of them as one beside."""
+    files = [write_coco(tmp_path / name, n, seed=n, size=(64, 64)) for name, n in (("a", 3), ("b", 2))]
+    forms = [f"coco:{file.parent / 'images'}:{file}" for file in files]
+    apart, alone = parse_data(" & ".join(forms)), [parse_data(form) for form in forms]
+    seen = iter(range(len(apart)))
+
+    def found(images: list[Any], /) -> list[Detections]:  # the truth, but in the second part of one object an image
+        samples = [apart.sample(next(seen)) for _ in images]
+        truths = [s.truth if s.id <= 3 else s.truth.take(np.arange(1)) for s in samples]
+        return [Detections(t.boxes, np.ones(len(t), np.float32), t.labels, apart.classes) for t in truths]
+
+    result = evaluate(found, apart, progress=False)
+    assert [part.images for part in result.parts] == [3, 2]
+    assert pytest.approx(1) == result.parts[0].AP > result.AP > result.parts[1].AP > 0
+    for part, data, first in zip(result.parts, alone, (0, 3), strict=True):
+        seen = iter(range(first, len(apart)))
+        assert evaluate(found, data, progress=False).figures() == part.figures()
+    assert result.named()["1_AP50"] == result.parts[1].AP50
+    assert result.as_dict()["parts"][1]["images"] == 2
+    seen = iter(range(len(apart)))
+    joined = evaluate(found, parse_data(" + ".join(forms)), progress=False)
+    assert joined.figures() == result.figures()
+    assert joined.parts == ()
 
 
 def test_masks_need_masks_on_both_sides() -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from graphdet.data import Sample, Scenes
+from graphdet.cli.main import main
+from graphdet.data import Sample, Scenes, write_coco
+from graphdet.data.transforms import Corrupt
+from graphdet.data.transforms.policy import _corruptions
 from graphdet.errors import BadInput, UnknownName
 from graphdet.eval import evaluate_corrupted
 from graphdet.eval.robust import BENCHMARK, NAMES, Robustness, parse_corruptions
 from graphdet.records import Array, Detections
+from graphdet.runtime import write_artefact
+from tests.runtime import tiny
 
 SCENES = Scenes(4, 2, size=(64, 64))
 
@@ -111,6 +121,50 @@ def test_names() -> None:
         parse_corruptions("fogg")
 
 
-def test_names_are_those_of_the_package() -> None:
+def test_every_corruption_of_the_package() -> None:
+    """Changes an image, and the same way again from the same seed."""
     package: Any = pytest.importorskip("imagecorruptions")
     assert set(NAMES) == set(package.get_corruption_names("all"))
+    sample = SCENES.sample(0)
+    for name in NAMES:
+        one, two = (Corrupt(name, 3)(sample, np.random.default_rng(1)).pixels() for _ in range(2))
+        assert one.shape == sample.pixels().shape
+        assert not np.array_equal(one, sample.pixels()), name
+        np.testing.assert_array_equal(one, two, name)
+
+
+@pytest.fixture
+def darkening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package whose one corruption takes a fifth of the light away by severity, in the place of the real one."""
+    fake, inner = ModuleType("imagecorruptions"), ModuleType("imagecorruptions.corruptions")
+
+    def corrupt(image: Array, corruption_name: str, severity: int) -> Array:
+        assert corruption_name == "fog"
+        return image * (1 - severity / 5)
+
+    vars(fake).update(corrupt=corrupt, get_corruption_names=lambda subset: ["fog"], corruptions=inner)
+    image = ModuleType("skimage")
+    vars(image).update(color=None, filters=None, util=None)
+    for name, module in (("imagecorruptions", fake), ("imagecorruptions.corruptions", inner), ("skimage", image)):
+        monkeypatch.setitem(sys.modules, name, module)
+    _corruptions.cache_clear()
+    yield
+    _corruptions.cache_clear()
+
+
+@pytest.mark.usefixtures("darkening")
+def test_the_option_of_the_command_line(tmp_path: Path) -> None:
+    write_artefact(tmp_path / "tiny.gdet", tiny.artefact())
+    notes = write_coco(tmp_path, 2, seed=1, size=(64, 64))
+    notes.write_text(notes.read_text().replace('"circle"', '"part"'))
+    data = f"coco:{tmp_path / 'images'}:{notes}"
+    words = ["test", str(tmp_path / "tiny.gdet"), "--data", data, "--corruptions", "fog"]
+    done = CliRunner().invoke(main, [*words, "--severities", "1,5", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert list(found["corrupted"]["fog"]) == ["1", "5"]
+    assert found["corrupted"]["fog"]["5"]["detections"] == 0 < found["clean"]["detections"], "nothing in black images"
+    lines = CliRunner().invoke(main, [*words, "--severities", "1"]).stdout
+    assert all(word in lines for word in ("clean", "fog", "mPC", "rPC"))
+    assert CliRunner().invoke(main, [*words, "--severities", "a"]).exit_code == 2
+    assert CliRunner().invoke(main, [*words[:-1], "snow"]).exit_code == 2

@@ -10,6 +10,7 @@ import numpy as np
 from graphdet.data.dataset import Sample
 from graphdet.data.transforms.base import Rng
 from graphdet.data.transforms.move import (
+    VOID,
     Fill,
     Size,
     clipped,
@@ -88,12 +89,18 @@ class Flip:
 
 @dataclass(frozen=True)
 class Pad:
-    """Add pixels at the right and the bottom: up to `size` (height, width), to a multiple of `divisor`, to a square."""
+    """Add pixels at the right and the bottom: up to `size` (height, width), to a multiple of `divisor`, to a square.
+
+    What is added has the colour `fill` in the image, `masks` in bitmaps and the class `semantic` in a semantic map;
+    outlines stay as they are.
+    """
 
     size: tuple[int, int] | None = None
     divisor: int = 1
     square: bool = False
-    fill: int = 114
+    fill: Fill = 114
+    masks: int = 0
+    semantic: int = VOID
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         """The sample, padded."""
@@ -101,7 +108,7 @@ class Pad:
         if self.square:
             height = width = max(height, width)
         size = -(-height // self.divisor) * self.divisor, -(-width // self.divisor) * self.divisor
-        return move(sample, translation(0, 0), size, fill=self.fill)
+        return move(sample, translation(0, 0), size, fill=self.fill, masks=self.masks, semantic=self.semantic)
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,9 @@ class Mosaic:
             small = warp(part.pixels(), fit, (high, wide), self.fill, interpolation_of("bilinear"))
             x1, y1, x2, y2 = max(0, left), max(0, top), min(2 * width, left + wide), min(2 * height, top + high)
             canvas[y1:y2, x1:x2] = small[y1 - top : y2 - top, x1 - left : x2 - left]
-            parts.append(_truth_at(part, joined(translation(left, top), fit), (2 * height, 2 * width)))
-        truth = together(parts)
-        whole = Sample(canvas, sample.id, (2 * height, 2 * width), truth)
+            parts.append(_placed(part, joined(translation(left, top), fit), (2 * height, 2 * width)))
+        truth = together([part.truth for part in parts])
+        whole = Sample(canvas, sample.id, (2 * height, 2 * width), truth, proposals=_pooled(parts))
         return clipped(kept(whole, visible(whole)))
 
 
@@ -92,7 +92,8 @@ class MixUp:
         top = int(rng.integers(max(0, size[0] - height) + 1))
         seen = clipped(move(clipped(placed), translation(-left, -top), sample.size, fill=0))
         blend = np.rint(sample.pixels() * np.float32(0.5) + seen.pixels() * np.float32(0.5)).astype(np.uint8)
-        both = replace(sample, image=blend, truth=together([sample.truth, seen.truth]))
+        truth = together([sample.truth, seen.truth])
+        both = replace(sample, image=blend, truth=truth, proposals=_pooled([sample, seen]))
         return kept(both, visible(both))
 
 
@@ -128,7 +129,7 @@ class CopyPaste:
         mine = replace(sample.truth, boxes=boxes, masks=tuple(left)).take(near | large)
         theirs = replace(other.truth, masks=tuple(pasted))
         image = np.where(cover[..., None], other.pixels(), sample.pixels())
-        return replace(sample, image=image, truth=together([mine, theirs]))
+        return replace(sample, image=image, truth=together([mine, theirs]), proposals=_pooled([sample, other]))
 
 
 def together(truths: Sequence[Truth]) -> Truth:
@@ -138,7 +139,13 @@ def together(truths: Sequence[Truth]) -> Truth:
     return Truth(boxes, labels, crowd, masks)
 
 
-def _truth_at(sample: Sample, matrix: Array, size: tuple[int, int]) -> Truth:
-    """The truth alone, moved: the pixels are pasted by the caller."""
-    blank = replace(sample, image=np.zeros((1, 1, 3), np.uint8), semantic=None)
-    return move(blank, matrix, size).truth
+def _pooled(samples: Sequence[Sample]) -> Array | None:
+    """The proposals of all, the best of each first; None where no sample carries any."""
+    found = [s.proposals for s in samples if s.proposals is not None]
+    ranks = [np.arange(len(boxes)) for boxes in found]
+    return np.concatenate(found)[np.argsort(np.concatenate(ranks), kind="stable")] if found else None
+
+
+def _placed(sample: Sample, matrix: Array, size: tuple[int, int]) -> Sample:
+    """The boxes, moved, without the image: the pixels are pasted by the caller."""
+    return move(replace(sample, image=np.zeros((1, 1, 3), np.uint8), semantic=None), matrix, size)

@@ -48,15 +48,20 @@ def joined(*matrices: Array) -> Array:
     return np.asarray(whole[:2])
 
 
-def move(sample: Sample, matrix: Array, size: Size, *, fill: Fill = 114, interpolation: str = "bilinear") -> Sample:
+def move(
+    sample: Sample, matrix: Array, size: Size, *, fill: Fill = 114, masks: int = 0, semantic: int = VOID,
+    interpolation: str = "bilinear",
+) -> Sample:  # fmt: skip
     """The sample under the map p -> matrix (p, 1), seen through a window of `size` (height, width) at the origin.
 
     Coordinates are those of boxes: the first pixel is 0..1. Shifts by whole pixels and mirrorings are exact. What the
-    window shows beyond the image has the colour `fill`, in a semantic map 255. Objects are not clipped or left out.
+    window shows beyond the image has the colour `fill`, in bitmaps the value `masks`, in a semantic map `semantic`.
+    Objects are not clipped or left out; proposals are clipped to the window, and left out where nothing remains.
     """
     image = warp(sample.pixels(), matrix, size, fill, interpolation_of(interpolation))
-    semantic = None if sample.semantic is None else warp(sample.semantic, matrix, size, VOID, 0)
-    return replace(sample, image=image, size=size, truth=_moved(sample.truth, matrix, size), semantic=semantic)
+    classes = None if sample.semantic is None else warp(sample.semantic, matrix, size, semantic, 0)
+    truth, proposals = _moved(sample.truth, matrix, size, masks), _moved_proposals(sample, matrix, size)
+    return replace(sample, image=image, size=size, truth=truth, semantic=classes, proposals=proposals)
 
 
 def warp(image: Array, matrix: Array, size: Size, fill: Fill, interpolation: int) -> Array:
@@ -95,18 +100,29 @@ def _placed(image: Array, matrix: Array, size: Size, colour: tuple[int, ...]) ->
     return out
 
 
-def _moved(truth: Truth, matrix: Array, size: Size) -> Truth:
-    corners = truth.boxes.astype(np.float64)[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # [G 4 2]
+def _moved_proposals(sample: Sample, matrix: Array, size: Size) -> Array | None:
+    """The proposals of `move`; None where the sample carries none."""
+    if sample.proposals is None:
+        return None
+    boxes = np.clip(_moved_boxes(sample.proposals, matrix), 0, [*size[::-1], *size[::-1]]).astype(np.float32)
+    return boxes[(extents(boxes) > 0).all(1)]
+
+
+def _moved_boxes(boxes: Array, matrix: Array) -> Array:
+    corners = boxes.astype(np.float64)[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # [G 4 2]
     points = corners @ matrix[:, :2].T + matrix[:, 2]
-    boxes = np.concatenate([points.min(1), points.max(1)], 1).astype(np.float32).reshape(-1, 4)
-    masks = None if truth.masks is None else tuple(_moved_mask(m, matrix, size) for m in truth.masks)
-    return replace(truth, boxes=boxes, masks=masks)
+    return np.concatenate([points.min(1), points.max(1)], 1).astype(np.float32).reshape(-1, 4)
 
 
-def _moved_mask(mask: Mask, matrix: Array, size: Size) -> Mask:
+def _moved(truth: Truth, matrix: Array, size: Size, fill: int) -> Truth:
+    masks = None if truth.masks is None else tuple(_moved_mask(m, matrix, size, fill) for m in truth.masks)
+    return replace(truth, boxes=_moved_boxes(truth.boxes, matrix), masks=masks)
+
+
+def _moved_mask(mask: Mask, matrix: Array, size: Size, fill: int) -> Mask:
     if isinstance(mask, tuple):
         return tuple((p @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32) for p in mask)
-    return warp(mask, matrix, size, 0, 0)
+    return warp(mask, matrix, size, fill, 0)
 
 
 def clipped(sample: Sample) -> Sample:

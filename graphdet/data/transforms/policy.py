@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from graphdet.data.dataset import Sample
 from graphdet.data.transforms.base import Change, Draw, Rng, apply
 from graphdet.errors import BackendMissing, BadRecipe
-from graphdet.records import Truth
+from graphdet.records import Array, Truth
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class Albumentations:
             raise BackendMissing("Albumentations is not installed", help="pip install albumentations") from None
         from graphdet.data.transforms.move import bitmap
 
-        truth = sample.truth
+        truth, proposals = sample.truth, sample.proposals
         limits = np.array([sample.size[1], sample.size[0]] * 2, np.float32)
-        boxes = np.clip(truth.boxes, 0, limits)
+        boxes = np.clip(truth.boxes if proposals is None else np.concatenate([truth.boxes, proposals]), 0, limits)
         rule = albumentations.BboxParams(
             format="pascal_voc", label_fields=["index"], min_visibility=self.visible, filter_invalid_bboxes=True
         )
@@ -60,12 +62,12 @@ class Albumentations:
         found = pipeline(image=rgb, bboxes=boxes, index=np.arange(len(boxes)), **extra)
         image = np.ascontiguousarray(found["image"][..., ::-1])
         index = np.asarray(found["index"], np.int64).reshape(-1)
+        boxes, real = np.asarray(found["bboxes"], np.float32).reshape(-1, 4), index < len(truth)
+        index, proposals = index[real], None if proposals is None else boxes[~real]
         moved = tuple(np.asarray(found["masks"][i], np.uint8) for i in index) if masks else truth.take(index).masks
-        after = Truth(
-            np.asarray(found["bboxes"], np.float32).reshape(-1, 4), truth.labels[index], truth.crowd[index], moved
-        )
-        size = int(image.shape[0]), int(image.shape[1])
-        return replace(sample, image=image, size=size, truth=after, semantic=found.get("mask"))
+        after = Truth(boxes[real], truth.labels[index], truth.crowd[index], moved)
+        size, semantic = (int(image.shape[0]), int(image.shape[1])), found.get("mask")
+        return replace(sample, image=image, size=size, truth=after, semantic=semantic, proposals=proposals)
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,47 @@ class Corrupt:
 
     def __call__(self, sample: Sample, rng: Rng) -> Sample:
         """The corrupted sample. Raises BackendMissing without the package, BadRecipe for a name it does not know."""
-        try:
-            from imagecorruptions import corrupt, get_corruption_names
-        except ModuleNotFoundError:
-            raise BackendMissing("imagecorruptions is not installed", help="pip install imagecorruptions") from None
-        if self.name not in get_corruption_names("all"):
-            raise BadRecipe(f"imagecorruptions knows no {self.name!r}", help=", ".join(get_corruption_names("all")))
+        library = _corruptions()
+        if self.name not in library.get_corruption_names("all"):
+            known = ", ".join(library.get_corruption_names("all"))
+            raise BadRecipe(f"imagecorruptions knows no {self.name!r}", help=known)
         state = np.random.get_state()  # the package draws from the global generator
         np.random.seed(int(rng.integers(2**31)))
         try:
-            image = corrupt(sample.pixels(), corruption_name=self.name, severity=self.severity, **self.options)
+            image = library.corrupt(sample.pixels(), corruption_name=self.name, severity=self.severity, **self.options)
         finally:
             np.random.set_state(state)
         return replace(sample, image=np.asarray(image, np.uint8))
+
+
+@cache
+def _corruptions() -> Any:
+    """The package imagecorruptions. Raises BackendMissing.
+
+    Its version 1.1.2, of 2021, is the last. What NumPy and scikit-image have dropped since is put into its own module,
+    where impulse noise is made to follow the global generator too.
+    """
+    try:
+        import imagecorruptions
+        from imagecorruptions import corruptions
+        from skimage import color, filters, util
+    except ModuleNotFoundError as missing:
+        own = missing.name == "imagecorruptions"
+        raise BackendMissing(
+            "imagecorruptions is not installed" if own else f"imagecorruptions cannot be imported: {missing}",
+            help="pip install imagecorruptions 'setuptools<81'",  # later ones have no pkg_resources, which it needs
+        ) from None
+
+    def gaussian(image: Array, *sigma: float, multichannel: bool = False, **options: Any) -> Any:
+        return filters.gaussian(image, *sigma, channel_axis=-1 if multichannel else None, **options)
+
+    def random_noise(image: Array, **options: Any) -> Any:
+        return util.random_noise(image, rng=np.random.randint(2**31), **options)
+
+    corruptions.np = SimpleNamespace(**{**vars(np), "float_": np.float64})
+    corruptions.gaussian = gaussian
+    corruptions.sk = SimpleNamespace(color=color, util=SimpleNamespace(random_noise=random_noise))
+    return imagecorruptions
 
 
 def _step(library: Any, step: Mapping[str, Any]) -> Any:
