@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from graphdet.cli._output import emit, json_option, note, progress
+from graphdet.cli._output import emit, json_option, note, progress, warn
+
+SHOWN = 20  # warnings of skipped images
 
 
 @click.command()
@@ -20,16 +22,18 @@ from graphdet.cli._output import emit, json_option, note, progress
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, or actors of Ray.")
 @click.option("--threads", type=click.IntRange(0), default=0, help="Of each worker's engine.  [default: all cores]")
 @click.option("--share", type=click.IntRange(1), default=64, show_default=True, help="Images a worker takes at a time.")
+@click.option("--strict", is_flag=True, help="End at the first image that cannot be read, instead of skipping it.")
 @click.option("--ray", is_flag=True, help="Spread the work over a Ray cluster (or this machine) by Ray Data.")
 @json_option
 def command(
     engine_file: Path, data: str, output: Path, score: float | None, batch: int, workers: int, threads: int,
-    share: int, ray: bool, as_json: bool,
+    share: int, strict: bool, ray: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Run ENGINE (.gdet) over a dataset and write what it finds, in the order of the images, as COCO results.
 
     OUTPUT appears when all is done. After Ctrl-C or a crash the same command goes on with what is missing. Image ids
-    are those of the annotations; of a folder, the images' numbers by name, from 1.
+    are those of the annotations; of a folder, the images' numbers by name, from 1. Images that cannot be read are
+    skipped and named at the end, with exit code 1.
 
     \b
     Example:
@@ -50,13 +54,21 @@ def command(
                 step()
             seen = images
 
-        job = Job(str(engine_file), data, score, batch, threads)
+        job = Job(str(engine_file), data, score, batch, threads, strict)
         try:
             found = predict(job, output, workers=workers, share=share, ray=ray, done=done)
         except KeyboardInterrupt:
             note(f"\ninterrupted: {seen} of {count} images are done and kept; the same command goes on")
             click.get_current_context().exit(130)
+    skipped = list(found.skipped)
+    for one in skipped[:SHOWN]:
+        warn(f"skipped: {one['error']['message']}")
+    if skipped[SHOWN:]:
+        warn(f"skipped: {len(skipped) - SHOWN} more; --json names all")
     if as_json:
-        emit({"engine": str(engine_file), "data": data, "images": count, "detections": found, "output": str(output)})
+        facts = {"engine": str(engine_file), "data": data, "images": count, "detections": found.rows}
+        emit({**facts, "skipped": skipped, "output": str(output)})
     else:
-        note(f"{found} detections in {count} images written to {output}")
+        less = f"; {len(skipped)} skipped" if skipped else ""
+        note(f"{found.rows} detections in {count - len(skipped)} images written to {output}{less}")
+    click.get_current_context().exit(1 if skipped else 0)

@@ -4,7 +4,7 @@ from graphdet.eval.breakdown import Breakdown, break_down
 from graphdet.eval.coco import CocoEvaluator, evaluate_results
 from graphdet.eval.confusion import confusion_matrix
 from graphdet.eval.panoptic import PanopticEvaluator, PanopticResult, evaluate_panoptic
-from graphdet.eval.predict import Job, predict
+from graphdet.eval.predict import Job, Predicted, predict
 from graphdet.eval.robust import Robustness, evaluate_corrupted
 from graphdet.eval.run import Engine, evaluate
 from graphdet.eval.score import CocoResult
@@ -18,6 +18,7 @@ __all__ = [
     "Job",
     "PanopticEvaluator",
     "PanopticResult",
+    "Predicted",
     "Robustness",
     "VocResult",
     "average_precision",

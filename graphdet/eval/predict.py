@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from graphdet.data import Dataset, parse_data
-from graphdet.errors import BackendMissing, BadInput
+from graphdet.data.proposals import required
+from graphdet.errors import BackendMissing, BadImage, BadInput, MissingFile
 from graphdet.eval.coco import result_rows
 from graphdet.runtime import load
 
@@ -32,7 +33,7 @@ class Job:
     """What is asked of every image.
 
     engine: file · data: as `parse_data` reads it · score: least score, None for the engine's own · batch: images a call
-    of the engine · threads: of an engine, 0 for its own choice.
+    of the engine · threads: of an engine, 0 for its own choice · strict: an image that cannot be read ends the run.
     """
 
     engine: str
@@ -40,6 +41,19 @@ class Job:
     score: float | None = None
     batch: int = 1
     threads: int = 0
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a run left.
+
+    rows: of the results file · skipped: a record for each image that could not be read, with its `position` in the
+    dataset and the `error`, in their order.
+    """
+
+    rows: int
+    skipped: tuple[dict[str, Any], ...] = ()
 
 
 def predict(
@@ -50,8 +64,8 @@ def predict(
     share: int = 64,
     ray: bool = False,
     done: Done = lambda images: None,
-) -> int:
-    """Run an engine over a dataset and write a COCO results file; the number of its rows.
+) -> Predicted:
+    """Run an engine over a dataset and write a COCO results file. Images that cannot be read are skipped and told of.
 
     Args:
         job: what to do.
@@ -64,7 +78,7 @@ def predict(
 
     Raises:
         BadInput: the folder of parts is of another job, or a process died. BackendMissing: Ray is not installed.
-        MissingFile, BadImage, BadArtefact, ...: of the engine and the data.
+        MissingFile, BadArtefact, ...: of the engine and the data; BadImage of an image, where the job is strict.
     """
     output, count = Path(output), len(parse_data(job.data))
     parts = output.with_name(output.name + ".parts")
@@ -78,21 +92,37 @@ def predict(
         _write(_part(parts, at), text)
         finished += at[1] - at[0]
         done(finished)
-    rows = [row for s in shares for row in json.loads(_part(parts, s).read_bytes())]
+    found = [json.loads(_part(parts, s).read_bytes()) for s in shares]
+    rows, skipped = ([row for part in found for row in part[name]] for name in ("rows", "skipped"))
     _write(output, json.dumps(rows))
     shutil.rmtree(parts)
-    return len(rows)
+    return Predicted(len(rows), tuple(skipped))
 
 
 def detect_share(job: Job, share: Share) -> str:
-    """The rows of a share's images as JSON. The engine and the dataset are opened once a process."""
-    engine, dataset = _opened(job)
-    rows: list[dict[str, Any]] = []
+    """The `rows` of a share's images, and those `skipped`, as JSON. A process opens engine and dataset once."""
+    found: dict[str, list[dict[str, Any]]] = {"rows": [], "skipped": []}
     for first in range(share[0], share[1], job.batch):
-        samples = [dataset.sample(i) for i in range(first, min(first + job.batch, share[1]))]
-        for sample, found in zip(samples, engine([s.image for s in samples], score=job.score), strict=True):
-            rows += result_rows(sample.id, found, dataset)
-    return json.dumps(rows)
+        places = range(first, min(first + job.batch, share[1]))
+        try:
+            found["rows"] += _detect(job, places)
+        except (BadImage, MissingFile):
+            if job.strict:
+                raise
+            for place in places:  # which of them it is
+                try:
+                    found["rows"] += _detect(job, [place])
+                except (BadImage, MissingFile) as fault:
+                    found["skipped"].append({"position": place, "error": fault.as_dict()})
+    return json.dumps(found)
+
+
+def _detect(job: Job, places: Sequence[int]) -> list[dict[str, Any]]:
+    engine, dataset = _opened(job)
+    samples = [dataset.sample(i) for i in places]
+    given = [required(s)[: engine.proposals] for s in samples] if engine.proposals else None
+    found = engine([s.image for s in samples], proposals=given, score=job.score)
+    return [row for s, objects in zip(samples, found, strict=True) for row in result_rows(s.id, objects, dataset)]
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 def test_rows_are_those_of_the_engine(job: Job, tmp_path: Path) -> None:
     seen: list[int] = []
-    count = predict(job, tmp_path / "found.json", share=3, done=seen.append)
+    count = predict(job, tmp_path / "found.json", share=3, done=seen.append).rows
     written = rows(tmp_path / "found.json")
     assert seen == [0, 3, 6, 7]
     assert count == len(written) > 7
@@ -82,8 +83,46 @@ def test_results_score_as_an_evaluation_does(tmp_path: Path) -> None:
 
 def test_an_empty_folder(tmp_path: Path, job: Job) -> None:
     (tmp_path / "none").mkdir()
-    assert predict(Job(job.engine, f"folder:{tmp_path / 'none'}"), tmp_path / "found.json") == 0
+    assert predict(Job(job.engine, f"folder:{tmp_path / 'none'}"), tmp_path / "found.json").rows == 0
     assert rows(tmp_path / "found.json") == []
+
+
+def test_images_that_cannot_be_read_are_skipped(tmp_path: Path) -> None:
+    """One whose content is no picture, one that is gone; their neighbours of the same call are kept."""
+    file = write_coco(tmp_path, 5, seed=1, size=(64, 64))
+    write_artefact(tmp_path / "tiny.gdet", tiny.artefact())
+    content = json.loads(file.read_text())
+    for category, name in zip(content["categories"], load(tmp_path / "tiny.gdet").info()["classes"], strict=False):
+        category["name"] = name
+    file.write_text(json.dumps(content))
+    job = Job(str(tmp_path / "tiny.gdet"), f"coco:{tmp_path / 'images'}:{file}", score=0.0, batch=2)
+    predict(job, tmp_path / "whole.json")
+    broken, gone = (content["images"][i] for i in (1, 4))
+    (tmp_path / "images" / broken["file_name"]).write_bytes(b"no picture")
+    (tmp_path / "images" / gone["file_name"]).unlink()
+    found = predict(job, tmp_path / "found.json", share=3)
+    assert [one["position"] for one in found.skipped] == [1, 4]
+    assert all(file["file_name"] in one["error"]["message"]
+               for file, one in zip((broken, gone), found.skipped, strict=True))  # fmt: skip
+    kept = [row for row in rows(tmp_path / "whole.json") if row["image_id"] not in (broken["id"], gone["id"])]
+    assert rows(tmp_path / "found.json") == kept
+    assert len(kept) == found.rows > 0
+
+    words = ["predict", job.engine, "--data", job.data, "-o", str(tmp_path / "found.json"), "--score", "0"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert done.stderr.count("warning skipped: ") == 2
+    assert "detections in 3 images" in done.stderr
+    assert "2 skipped" in done.stderr
+    strict = CliRunner().invoke(main, [*words, "--strict"])
+    assert strict.exit_code == 2
+    assert broken["file_name"] in strict.stderr
+
+    (tmp_path / "images" / "more.png").write_bytes(b"")  # a folder decodes its images for their size
+    assert [
+        one["position"]
+        for one in predict(replace(job, data=f"folder:{tmp_path / 'images'}"), tmp_path / "f.json").skipped
+    ] == [1, 4]
 
 
 def test_the_verb(job: Job, tmp_path: Path) -> None:
