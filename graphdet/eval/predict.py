@@ -22,7 +22,7 @@ from graphdet.data import Dataset, parse_data
 from graphdet.data.proposals import required
 from graphdet.errors import BackendMissing, BadImage, BadInput, MissingFile
 from graphdet.eval.coco import result_rows
-from graphdet.runtime import load
+from graphdet.runtime import Engine, load
 
 Share = tuple[int, int]  # first image and end
 Done = Callable[[int], None]
@@ -101,32 +101,32 @@ def predict(
 
 def detect_share(job: Job, share: Share) -> str:
     """The `rows` of a share's images, and those `skipped`, as JSON. A process opens engine and dataset once."""
+    engine, dataset = _opened(job)
     found: dict[str, list[dict[str, Any]]] = {"rows": [], "skipped": []}
     for first in range(share[0], share[1], job.batch):
         places = range(first, min(first + job.batch, share[1]))
         try:
-            found["rows"] += _detect(job, places)
+            found["rows"] += _detect(engine, dataset, job.score, places)
         except (BadImage, MissingFile):
             if job.strict:
                 raise
             for place in places:  # which of them it is
                 try:
-                    found["rows"] += _detect(job, [place])
+                    found["rows"] += _detect(engine, dataset, job.score, [place])
                 except (BadImage, MissingFile) as fault:
                     found["skipped"].append({"position": place, "error": fault.as_dict()})
     return json.dumps(found)
 
 
-def _detect(job: Job, places: Sequence[int]) -> list[dict[str, Any]]:
-    engine, dataset = _opened(job)
+def _detect(engine: Engine, dataset: Dataset, score: float | None, places: Sequence[int]) -> list[dict[str, Any]]:
     samples = [dataset.sample(i) for i in places]
     given = [required(s)[: engine.proposals] for s in samples] if engine.proposals else None
-    found = engine([s.image for s in samples], proposals=given, score=job.score)
+    found = engine([s.image for s in samples], proposals=given, score=score)
     return [row for s, objects in zip(samples, found, strict=True) for row in result_rows(s.id, objects, dataset)]
 
 
 @cache
-def _opened(job: Job) -> tuple[Any, Dataset]:
+def _opened(job: Job) -> tuple[Engine, Dataset]:
     return load(job.engine, threads=job.threads or None), parse_data(job.data)
 
 

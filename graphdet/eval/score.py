@@ -74,14 +74,15 @@ class CocoResult:
         classes = _rounded(self.per_class)
         also = {name: _rounded(figures) for name, figures in self.also.items()}
         parts = {"parts": [part.as_dict() for part in self.parts]} if self.parts else {}
-        return _rounded(self.figures()) | {"per_class": classes} | counts | also | parts
+        return _rounded(self.named()) | {"per_class": classes} | counts | also | parts
 
     def table(self) -> str:
-        """The twelve figures as aligned text, in percent; a dash where nothing was annotated."""
-        values = ["-" if v < 0 else f"{100 * v:.1f}" for v in self.figures().values()]
-        names = list(self.figures())
-        rows = [(names[i : i + 6], values[i : i + 6]) for i in (0, 6)]
-        return "\n".join("".join(f"{cell:>7}" for cell in line) for row in rows for line in row)
+        """The figures of `named` as aligned text, in percent; a dash where nothing was annotated."""
+        found = self.named()
+        values, names = ["-" if v < 0 else f"{100 * v:.1f}" for v in found.values()], list(found)
+        rows = [(names[i : i + 6], values[i : i + 6]) for i in range(0, len(names), 6)]
+        width = max(map(len, names)) + 2
+        return "\n".join("".join(f"{cell:>{width}}" for cell in line) for row in rows for line in row)
 
 
 def _rounded(figures: dict[str, float]) -> dict[str, float]:

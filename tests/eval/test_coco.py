@@ -198,6 +198,7 @@ def test_parts_are_scored_apart_too(tmp_path: Path) -> None:
         assert evaluate(found, data, progress=False).figures() == part.figures()
     assert result.named()["1_AP50"] == result.parts[1].AP50
     assert result.as_dict()["parts"][1]["images"] == 2
+    assert {"AP", "0_AP", "1_AR100"} <= set(result.table().split())
     seen = iter(range(len(apart)))
     joined = evaluate(found, parse_data(" + ".join(forms)), progress=False)
     assert joined.figures() == result.figures()

@@ -130,6 +130,8 @@ def test_the_verb(job: Job, tmp_path: Path) -> None:
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0
     assert json.loads(done.stdout)["images"] == 7
+    unknown = CliRunner().invoke(main, [*words[:1], str(tmp_path / "no.gdet"), *words[2:5], str(tmp_path / "x.json")])
+    assert unknown.exit_code == 2, "that is no image to be skipped"
     missing = CliRunner().invoke(main, [*words[:5], str(tmp_path / "no/found.json")])
     assert missing.exit_code == 2
     assert "does not exist" in missing.stderr

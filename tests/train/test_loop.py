@@ -169,11 +169,15 @@ def test_evaluation_and_result(tmp_path: Path) -> None:
     seen: list[float] = []
     at: At = {"evaluated": [lambda run: seen.append(run.result.AP if run.result else -1)]}
     outcome = train(
-        replace(TINY, held_out="scenes:2:9:64x64", steps=2, evaluate_every=1), tmp_path, progress=False, at=at
-    )
+        replace(
+            TINY, held_out="scenes:1:9:64x64 & scenes:1:7:64x64", best_by="1_AP", steps=2, evaluate_every=1
+        ), tmp_path, progress=False, at=at,
+    )  # fmt: skip
     assert len(seen) == 2
     assert outcome.result is not None
     assert outcome.result.images == 2
+    assert [part.images for part in outcome.result.parts] == [1, 1]
+    assert "1_AP" in json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])["evaluation"]
     weights = read_weights(outcome.weights)
     assert weights.classes == zoo.get("yolox_scenes").row.classes
     engine = TorchEngine(zoo.get("yolox_scenes"))
