@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphdet import ops
+from graphdet.blocks.conv import Unit, conv_unit, group_unit
 from graphdet.ir import Detector, Image, Value, detector, row, scope, share, tap, within
 from graphdet.zoo.backbones.resnet import ResNet
 from graphdet.zoo.classes import COCO
 from graphdet.zoo.necks.fpn import fpn_pooled
 from graphdet.zoo.parts import rcnn
 from graphdet.zoo.parts.overlap import bounded_iou, ciou_loss, giou_loss, log_iou
-from graphdet.zoo.parts.rows import BGR, rows
+from graphdet.zoo.parts.rows import BGR, RGB, rows
 from graphdet.zoo.parts.rpn import rpn
 
 
@@ -33,6 +34,14 @@ VARIANTS = {  # box AP on COCO val2017 as the reference reports it, for its 1x s
     **rows(*named("bounded_iou"), {"r50": 37.4}, regression=rcnn.overlaps(bounded_iou, 10.0)),
     **rows(*named("ohem"), {"r50": None}, draw=rcnn.hardest),
     **rows(*named("soft_nms"), {"r50": None}, suppress=rcnn.softly),
+    "faster_rcnn_r50_gn_scratch": row(  # not pretrained (He et al. 2019, arXiv:1811.08883)
+        RGB,
+        ap=40.7,
+        classes=COCO,
+        upstream="scratch/faster_rcnn_r50_fpn_gn-all_scratch_6x_coco.py",
+        body=ResNet(50, frozen=-1, norm="gn"),
+        unit=group_unit,
+    ),
 }
 C4 = row(
     BGR,
@@ -58,6 +67,7 @@ def faster_rcnn(
     body: Callable[[Value], list[Value]],
     num_classes: int = 80,
     width: int = 256,
+    unit: Unit | None = None,
     regression: rcnn.Regression = rcnn.L1,
     draw: rcnn.Draw = rcnn.at_random,
     suppress: rcnn.Suppress = rcnn.greedily,
@@ -65,15 +75,16 @@ def faster_rcnn(
 ) -> Detector:
     """Propose up to 1000 boxes an image, then classify and move each by what its bins of P2 .. P5 hold.
 
-    regression: what the offsets learn from · draw: which proposals learn · suppress: which detections stay ·
-    ignore: boxes of which a larger share lies in a crowd region do not learn.
+    unit: a convolution with norm, of the pyramid and in the box head · regression: what the offsets learn from · draw:
+    which proposals learn · suppress: which detections stay · ignore: boxes of which a larger share lies in a crowd
+    region do not learn.
     """
     features = within("backbone", body, image.pixels)  # c2 .. c5
-    levels = within("neck", fpn_pooled, features, width)  # P2 .. P6
+    levels = within("neck", fpn_pooled, features, width, unit or conv_unit)  # P2 .. P6
     first = rpn(levels, width)
     boxes, _, _, count = first.proposals(image.size)
     with scope("roi_head"), scope("bbox_head"):
-        head = share(rcnn.box_head(levels[:4], num_classes))
+        head = share(rcnn.box_head(levels[:4], num_classes, unit=unit))
         found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, regression, draw, suppress, ignore)
     proposed = first.losses(image, first.cells_inside(image, ignore))
     return Detector(detections=found, losses={**proposed, **losses})

@@ -12,6 +12,7 @@ from graphdet.ir.source import here, render
 from graphdet.ir.trace import by_phase, parameter, scope
 
 Activation = Callable[[Value], Value]
+Unit = Callable[..., Value]  # of (name, x, out, size=, stride=): `conv_unit` or one with a norm
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,18 @@ def batch_norm(name: str, x: Value, norm: Norm = Norm()) -> Value:
     )
 
 
-def group_norm(name: str, x: Value, groups: int = 32) -> Value:
+def group_norm(name: str, x: Value, groups: int = 32, *, trainable: bool = True) -> Value:
     """Group norm; parameters `name.weight`, `name.bias`."""
     with scope(name):
-        weight = parameter("weight", x.dim(1), init="constant", value=1.0)
-        return ops.group_norm(x, weight, parameter("bias", x.dim(1), init="constant"), groups=groups)
+        weight = parameter("weight", x.dim(1), init="constant", value=1.0, trainable=trainable)
+        bias = parameter("bias", x.dim(1), init="constant", trainable=trainable)
+        return ops.group_norm(x, weight, bias, groups=groups)
+
+
+def conv_unit(name: str, x: Value, out: int, *, size: int = 1, stride: int = 1) -> Value:
+    """A convolution alone; parameters `name.conv`."""
+    with scope(name):
+        return conv("conv", x, out, size=size, stride=stride)
 
 
 def group_unit(

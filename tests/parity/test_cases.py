@@ -42,6 +42,7 @@ CASES = {
     "faster_rcnn__faster-rcnn_r50_fpn_1x_coco": "faster_rcnn_r50",
     "fcos__fcos_r50-caffe_fpn_gn-head_1x_coco": "fcos_r50_caffe",
     "fcos__fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-giou_1x_coco": "fcos_improved_r50_caffe",
+    "gn__mask-rcnn_r50_fpn_gn-all_2x_coco": "mask_rcnn_r50_gn",
     "rpn__rpn_r50_fpn_1x_coco": "rpn_r50",
     "retinanet__retinanet_r50_fpn_1x_coco": "retinanet_r50",
     "ssd__ssd300_coco": "ssd300",
@@ -79,7 +80,8 @@ ARGUMENTS = {  # where a case has other sizes than the variant
 }
 HEAVY = (  # a minute or more a test
     "cascade_mask_rcnn_r50", "deformable_detr_r50", "deformable_detr_twostage_refine_r50", "faster_rcnn_r50_caffe_c4",
-    "faster_rcnn_r50_caffe_dc5", "mask2former_r50", "mask2former_r50_panoptic", "solov2_r50",
+    "faster_rcnn_r50_caffe_dc5", "mask2former_r50", "mask2former_r50_panoptic", "mask_rcnn_r50_gn",
+    "solov2_r50",
 )  # fmt: skip
 pytestmark = pytest.mark.data
 Run = tuple[dict[str, Any], Graph, Any, dict[str, np.ndarray]]

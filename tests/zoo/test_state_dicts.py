@@ -28,13 +28,13 @@ FAMILIES = {
     "YOLOX": "yolox/",
     "RPN": "rpn/",
     "FastRCNN": "fast_rcnn/",
-    "FasterRCNN": "faster_rcnn/",
+    "FasterRCNN": ("faster_rcnn/", "scratch/"),
     "CascadeRCNN": "cascade_rcnn/",
-    "MaskRCNN": "mask_rcnn/",
+    "MaskRCNN": ("mask_rcnn/", "gn/", "scratch/", "selfsup_pretrain/"),
     "Mask2Former": "mask2former/",
     "SOLOv2": "solov2/",
 }
-OTHERS = ("_dcn_", "_dconv_", "_swin-", "mask_rcnn_r50_caffe_c4")  # other networks
+OTHERS = ("_dcn_", "_dconv_", "_swin-")  # other networks
 CLASSES = {"-person-bicycle-car": 3, "-person": 1}  # configurations with other numbers of classes
 SAME_NETWORK = {  # configurations that differ from a variant's own in training or selection alone
     "_fpn_2x": "_fpn_1x",
@@ -62,6 +62,12 @@ SAME_NETWORK = {  # configurations that differ from a variant's own in training 
     "_dc5_mstrain_1x": "_dc5_1x",
     "_dc5_mstrain_3x": "_dc5_1x",
     "_fpn_1x_wandb": "_fpn_1x",
+    "_fpn_gn-all_3x": "_fpn_gn-all_2x",
+    "_fpn_gn-all_contrib_2x": "_fpn_gn-all_2x",
+    "_fpn_gn-all_contrib_3x": "_fpn_gn-all_2x",
+    "_fpn_mocov2-pretrain_1x": "_fpn_swav-pretrain_1x",
+    "_fpn_mocov2-pretrain_ms-2x": "_fpn_swav-pretrain_1x",
+    "_fpn_swav-pretrain_ms-2x": "_fpn_swav-pretrain_1x",
     "_fpn_poly_1x": "_fpn_1x",
     "_fpn_mstrain-poly_1x": "_fpn_1x",
     "_fpn_mstrain-poly_2x": "_fpn_1x",
@@ -120,7 +126,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 172
+    assert len(found) == 185
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 

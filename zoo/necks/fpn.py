@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphdet import ops
-from graphdet.blocks.conv import conv
+from graphdet.blocks.conv import Unit, conv_unit
 from graphdet.ir import Value, scope
 
 
-def fpn(features: Sequence[Value], width: int = 256, *, extra: int = 0) -> list[Value]:
+def fpn(features: Sequence[Value], width: int = 256, *, extra: int = 0, unit: Unit = conv_unit) -> list[Value]:
     """Levels of equal width, finest first: lateral 1x1 convolutions, a top-down path, 3x3 convolutions.
 
     extra: coarser levels by strided 3x3 convolutions, the first of them from the last feature itself (RetinaNet's P6,
-    P7).
+    P7) · unit: a convolution of the first ones, with its norm if it has one.
     """
     with scope("lateral_convs"):
-        lateral = [_conv(i, c, width, size=1) for i, c in enumerate(features)]
+        lateral = [unit(str(i), c, width, size=1) for i, c in enumerate(features)]
     for i in reversed(range(len(lateral) - 1)):
         lateral[i] = lateral[i] + ops.upsample(lateral[i + 1], scale=2)
     with scope("fpn_convs"):
-        levels = [_conv(i, p, width) for i, p in enumerate(lateral)]
+        levels = [unit(str(i), p, width, size=3) for i, p in enumerate(lateral)]
         for i in range(extra):
-            levels.append(_conv(len(levels), features[-1] if i == 0 else levels[-1], width, stride=2))
+            top = features[-1] if i == 0 else levels[-1]
+            levels.append(conv_unit(str(len(levels)), top, width, size=3, stride=2))
     return levels
 
 
@@ -37,16 +38,11 @@ def fpn_from_top(
     with scope("fpn_convs"):
         for i in range(extra):
             top = between(levels[-1]) if i and between else levels[-1]
-            levels.append(_conv(len(levels), top, width, stride=2))
+            levels.append(conv_unit(str(len(levels)), top, width, size=3, stride=2))
     return levels
 
 
-def fpn_pooled(features: Sequence[Value], width: int = 256) -> list[Value]:
+def fpn_pooled(features: Sequence[Value], width: int = 256, unit: Unit = conv_unit) -> list[Value]:
     """The pyramid with one coarser level, every second cell of the last (Lin et al. 2017, footnote 2): P2 .. P6."""
-    levels = fpn(features, width)
+    levels = fpn(features, width, unit=unit)
     return [*levels, ops.max_pool(levels[-1], size=1, stride=2)]
-
-
-def _conv(name: int, x: Value, width: int, *, size: int = 3, stride: int = 1) -> Value:
-    with scope(name):
-        return conv("conv", x, width, size=size, stride=stride)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphdet import ops
+from graphdet.blocks.conv import Unit
 from graphdet.blocks.linear import linear
 from graphdet.ir import Found, Image, Value, by_phase, scope, setting, tap, tensor
 from graphdet.ir.trace import graph_input
@@ -131,15 +133,28 @@ def sample(
     )
 
 
-def box_head(levels: Sequence[Value], classes: int, *, width: int = 1024, kinds: int | None = None) -> Head:
+def box_head(
+    levels: Sequence[Value],
+    classes: int,
+    *,
+    width: int = 1024,
+    kinds: int | None = None,
+    unit: Unit | None = None,
+) -> Head:
     """Two fully connected layers on 7x7 bins of each box's own level: logits [N*K classes+1], deltas [N*K 4*kinds].
 
-    Levels by size as in Lin et al. 2017, eq. 1. kinds: `classes`, or 1 where all move a box alike. The returned
-    function takes padded boxes [N K 4] and their count, and declares its parameters: share it to call it twice.
+    Levels by size as in Lin et al. 2017, eq. 1. kinds: `classes`, or 1 where all move a box alike · unit: four such
+    convolutions instead of the first layer (Wu and He 2018, arXiv:1803.08494, sec. 5.2). The returned function takes
+    padded boxes [N K 4] and their count, and declares its parameters: share it to call it twice.
     """
 
     def head(boxes: Value, count: Value) -> tuple[Value, Value]:
-        return predict(two_layers(bins(levels, boxes, count), width), classes, kinds)
+        x = bins(levels, boxes, count)
+        if unit:
+            x = flat(x)
+            for i in range(4):
+                x = ops.relu(unit(f"shared_convs.{i}", x, x.dim(1).constant or 1, size=3))
+        return predict(layers(x, width, 1 if unit else 2), classes, kinds)
 
     return head
 
@@ -157,12 +172,12 @@ def flat(x: Value) -> Value:
     return ops.reshape(x, shape=(n * k, *rest))
 
 
-def two_layers(x: Value, width: int) -> Value:
-    """Bins [N K C h w] through two fully connected layers: f[N*K width]."""
-    rows, channels, h, w = flat(x).shape
-    x = ops.reshape(x, shape=(rows, channels * h * w))
+def layers(x: Value, width: int, count: int = 2) -> Value:
+    """Bins [N K C h w] or [N*K C h w] through fully connected layers: f[N*K width]."""
+    *rows, channels, h, w = x.shape
+    x = ops.reshape(x, shape=(math.prod(rows[1:], start=rows[0]), channels * h * w))
     with scope("shared_fcs"):
-        for i in range(2):
+        for i in range(count):
             x = ops.relu(linear(str(i), x, width))
     return x
 
