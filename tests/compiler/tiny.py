@@ -86,7 +86,7 @@ LEAKY = leaky.variants["leaky"]
 
 def takes(graph: Graph, size: tuple[int, int]) -> bool:
     """Whether every level of a network has a cell at this input size."""
-    sizes = {"N": 1, "H": size[0], "W": size[1]}
+    sizes = {**graph.bounds, "N": 1, "H": size[0], "W": size[1]}
     return all(d.evaluate(sizes) > 0 for node in graph for v in node.outputs for d in v.type.dims)
 
 
