@@ -108,6 +108,7 @@ int main(int count, char** words) {
     uint8_t* pixels[64] = {NULL};
     gd_job* jobs[64] = {NULL};
     int i = 0, failed = 0;
+    memset(images, 0, sizeof images);
     if (count > 3 && strcmp(words[2], "--masks") == 0) folder = words[3], first = 4;
     if (count > 3 && strcmp(words[2], "--segments") == 0) segments = words[3], first = 4;
     if (count < first + 1 || count > first + 64) {

@@ -48,6 +48,7 @@ typedef struct gd_boxes {
     int64_t count;
 } gd_boxes;
 
+/* Start from zeros (`gd_image image = {0};`): a field that nothing sets is absent. */
 typedef struct gd_image {
     const uint8_t* data; /* channels last */
     int64_t height;
