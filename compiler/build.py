@@ -30,6 +30,7 @@ from graphdet.records import Array
 from graphdet.runtime.artefact import Artefact, pack_arrays
 from graphdet.runtime.engine import Engine
 from graphdet.runtime.header import GRAPH_INPUTS, Bounds, Given, Header, Input, Plan
+from graphdet.runtime.preprocess import Image
 
 Size = tuple[int, int] | Bounds | Literal["dynamic"] | None
 Batch = int | Literal["dynamic"]
@@ -45,18 +46,19 @@ def compile(
     batch: Batch = 1,
     views: Sequence[View] = (PLAIN,),
     certified: bool = True,
+    images: Sequence[Image] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Artefact:
     """Compile a detector with its weights to an artefact that `runtime.write_artefact` writes and `Engine` runs.
 
     size: (height, width) of the network input, `dynamic`, `Bounds` within which it is, or None for the variant's own
     test size · batch: a number or `dynamic` · views: what the engine sees of each image (test-time augmentation), see
-    `augment` · certified: run the engine beside the reference and fail on a difference · progress: told what is being
-    done.
+    `augment` · certified: run the engine beside the reference and fail on a difference · images: paths or arrays to do
+    that on, instead of drawn pictures · progress: told what is being done.
 
     Raises BadWeights for weights that do not fit, NotLowerable for ops that the target and the runtime lack,
     ParityFailure and BatchLeak when the engine is wrong, BackendMissing when a package is not installed, BadInput for
-    an impossible size.
+    an impossible size, BadImage and MissingFile for images that cannot be used.
     """
     report = progress or (lambda _: None)
     report("trace")
@@ -88,7 +90,7 @@ def compile(
     report("certify")
     named = {o: parts.names[v] for o, v in origins.items() if v in parts.names}
     subject = Subject(variant, graph, params, parts, row, named, nominal)
-    return replace(artefact, header=replace(header, certificate=certify(subject, Engine(artefact))))
+    return replace(artefact, header=replace(header, certificate=certify(subject, Engine(artefact), images)))
 
 
 def explain(variant: Variant, *, size: Size = None, batch: Batch = 1, target: str = "openvino") -> Explanation:

@@ -9,7 +9,7 @@ rounding decides is no fault (`ties`). What was measured is written into the art
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -31,8 +31,8 @@ from graphdet.ir.types import FLOATS
 from graphdet.records import Array
 from graphdet.runtime.engine import Engine
 from graphdet.runtime.given import random_inputs
-from graphdet.runtime.header import GRAPH_INPUTS
-from graphdet.runtime.preprocess import prepare
+from graphdet.runtime.header import GRAPH_INPUTS, Input
+from graphdet.runtime.preprocess import Image, Prepared, prepare
 
 TOLERANCE = 1e-4  # of the largest magnitude of a value
 BATCH_TOLERANCE = 2e-5  # another batch size may choose another kernel, with another order of sums
@@ -81,16 +81,16 @@ class _Measured:
 Fault = Callable[[], GdError]  # makes the error: to find the op at fault takes long
 
 
-def certify(subject: Subject, engine: Engine) -> dict[str, Any]:
-    """Measure an engine.
+def certify(subject: Subject, engine: Engine, images: Sequence[Image] = ()) -> dict[str, Any]:
+    """Measure an engine on images, or on drawn ones.
 
     Raises ParityFailure naming the first diverging op and its line, BatchLeak when images influence each other.
     """
     measured = _Measured()
     thresholds = {k: v for k, v in engine.header.thresholds.items()}
     if "score_threshold" in thresholds:
-        thresholds["score_threshold"] /= 10  # samples are synthetic: a low gate gives detections to compare
-    samples = [{**s, **_arrays(thresholds)} for s in _samples(subject, engine)]
+        thresholds["score_threshold"] /= 10  # a low gate gives detections to compare, on what is drawn too
+    samples = [{**s, **_arrays(thresholds)} for s in _samples(subject, engine, images)]
     for inputs in samples:
         outputs, values = _run(engine, inputs, thresholds)
         several, expected, trial = len(inputs["pixels"]) > 1, reference(subject, inputs), measured.copy()
@@ -113,20 +113,25 @@ def certify(subject: Subject, engine: Engine) -> dict[str, Any]:
     }
 
 
-def _samples(subject: Subject, engine: Engine) -> list[dict[str, Array]]:
-    """Prepared batches of mixed image sizes; for an open input size two canvases, the bounds where it has them."""
+def _samples(subject: Subject, engine: Engine, images: Sequence[Image]) -> list[dict[str, Array]]:
+    """Prepared batches of images, the first ones again in the last batch; of none, of what is drawn."""
     built, spec = engine.header.input, subject.variant.preprocess
     count = built.batch or 2
-    shapes = [SHAPES[i % len(SHAPES)] for i in range(count)]
-    images = [_image(shape, seed=i) for i, shape in enumerate(shapes)]
+    chunks = [[images[i % len(images)] for i in range(k, k + count)] for k in range(0, len(images), count)]
+    batches = [prepare(chunk, spec, size=built.size or built.bounds) for chunk in chunks] or _drawn(subject, built)
+    prepared = [{"pixels": b.pixels, "size": b.size, "geometry": b.geometry} for b in batches]
+    more = [random_inputs(built.given, list(b.shapes), seed) for seed, b in enumerate(batches)]
+    return [{**inputs, **given} for inputs, given in zip(prepared, more, strict=True)]
+
+
+def _drawn(subject: Subject, built: Input) -> list[Prepared]:
+    """Synthetic pictures of mixed sizes; for an open input size on two canvases, the bounds where it has them."""
+    images = [_image(SHAPES[i % len(SHAPES)], seed=i) for i in range(built.batch or 2)]
     open_to = built.bounds and (built.bounds.least, built.bounds.most)
     canvases = [built.size] if built.size else open_to or (_canvas(subject, 256, 320), _canvas(subject, 320, 192))
     if built.given and len(canvases) == 1:  # all boxes and none, also where an engine takes one image
         canvases = [*canvases, *canvases]
-    batches = [prepare(images, spec, size=canvas) for canvas in canvases]
-    more = [random_inputs(built.given, shapes, seed) for seed in range(len(canvases))]
-    prepared = [{"pixels": b.pixels, "size": b.size, "geometry": b.geometry} for b in batches]
-    return [{**inputs, **given} for inputs, given in zip(prepared, more, strict=True)]
+    return [prepare(images, subject.variant.preprocess, size=canvas) for canvas in canvases]
 
 
 def _canvas(subject: Subject, height: int, width: int) -> tuple[int, int]:

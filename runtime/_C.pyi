@@ -205,7 +205,9 @@ def fast_nms(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Fast NMS, image by image."""
 
-def fitted(shape: tuple[int, int], rule: Preprocess, size: tuple[int, int] | None, /) -> tuple[int, int]:
+def fitted(
+    shape: tuple[int, int], rule: Preprocess, bounds: tuple[tuple[int, int], tuple[int, int]] | None, /
+) -> tuple[int, int]:
     """(height, width) to which an image is scaled."""
 
 def focal_loss(
@@ -319,7 +321,7 @@ def paste_runs(
 def prepare(
     images: list[tuple[NDArray[np.uint8] | NDArray[np.bool_], bool]],
     rule: Preprocess,
-    size: tuple[int, int] | None,
+    bounds: tuple[tuple[int, int], tuple[int, int]] | None,
     bf16: bool = False,
     /,
 ) -> tuple[NDArray[np.float32] | NDArray[np.uint16], NDArray[np.float32], NDArray[np.float32]]:

@@ -96,6 +96,9 @@ class Engine:
     ) -> list[Detections]:
         """Detect objects in one image or any number of them; images may differ in size.
 
+        Where the size of the engine's input is bounded, small images are padded to the least, and large ones are scaled
+        to fit the most.
+
         Args:
             images: a path, uint8 array, or anything with `__dlpack__` on the CPU, such as a torch tensor (see
                 `prepare`); or a list of them. An empty list gives an empty list.
@@ -110,9 +113,8 @@ class Engine:
 
         Raises:
             BadImage, MissingFile: an image cannot be used.
-            BadInput: a threshold lies outside 0..1 or the engine has none of that name; an image would become larger
-                than the bounds of the engine's input; proposals are missing, too many, of another shape or not finite,
-                or the detector takes none.
+            BadInput: a threshold lies outside 0..1 or the engine has none of that name; proposals are missing, too
+                many, of another shape or not finite, or the detector takes none.
         """
         given = _thresholds({"score_threshold": score, "iou_threshold": iou})
         items, boxes = _items(images, proposals)

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphdet.errors import BadImage, BadInput, MissingFile, UnknownName, nearest
 from graphdet.records import Array, Preprocess
+from graphdet.runtime.header import Bounds
 from graphdet.runtime.kernels import kernels
 
 Image = Any  # a path, a uint8 array, or anything with `__dlpack__` on the CPU
@@ -43,7 +44,7 @@ def prepare(
     images: Sequence[Image],
     spec: Preprocess,
     *,
-    size: Size | None = None,
+    size: Size | Bounds | None = None,
     order: str = "bgr",
     first: int = 0,
     dtype: str = "float32",
@@ -52,13 +53,14 @@ def prepare(
 
     Images are scaled as `cv2.resize` does it (bilinear, uint8) to the size that `fitted` gives; an image that has that
     size already is not altered. With `size`, every batch is padded to that (height, width); without, to the largest
-    image of the batch, rounded up to a multiple of `spec.divisor`. No image is a batch of 0.
+    image of the batch, rounded up to a multiple of `spec.divisor`, and with bounds to the least at least. No image is a
+    batch of 0.
 
     Args:
         images: paths, or uint8 arrays [H, W], [H, W, 1], [H, W, 3], [H, W, 4] (alpha is dropped), strided as they come.
             The orientation tag of photos (EXIF) is ignored, as annotations of data sets refer to the pixels as stored.
         spec: the detector's rule.
-        size: fixed (height, width) of the network input.
+        size: fixed (height, width) of the network input, or the bounds within which it is.
         order: channel order of the arrays, `bgr` or `rgb`; files know their own.
         first: number of the first image, for error messages.
         dtype: `float32` or `bfloat16` of the pixels. They are computed in float32; as bfloat16, NumPy's by `ml_dtypes`,
@@ -74,7 +76,7 @@ def prepare(
     if dtype not in _DTYPES:
         raise UnknownName(f"dtype {dtype!r}, expected {' or '.join(_DTYPES)}", help=nearest(dtype, _DTYPES))
     loaded = pictures(images, order=order, first=first)
-    pixels, sizes, geometry = kernels().prepare(loaded, spec, size, dtype == "bfloat16")
+    pixels, sizes, geometry = kernels().prepare(loaded, spec, _ends(size), dtype == "bfloat16")
     if dtype == "bfloat16":
         from ml_dtypes import bfloat16
 
@@ -82,16 +84,24 @@ def prepare(
     return Prepared(pixels, sizes, geometry, tuple((image.shape[0], image.shape[1]) for image, _ in loaded))
 
 
-def fitted(shape: Size, spec: Preprocess, size: Size | None = None) -> Size:
+def fitted(shape: Size, spec: Preprocess, size: Size | Bounds | None = None) -> Size:
     """(height, width) to which an image of `shape` is scaled, at least 1 x 1.
 
     letterbox: the largest that fits inside `size`, or inside `spec.size` where `size` is None, rounded down (the rule
     of the YOLOX authors). short_side: the longer side at most the larger number of `spec.size` and the shorter side at
     most the smaller one, whatever the orientation, rounded to nearest (mmdet's rule); with `size` also inside that.
-    stretch: `size` itself, or `spec.size`.
+    stretch: `size` itself, or `spec.size`. Of bounds, letterbox and stretch take the size nearest to `spec.size`,
+    short_side the most.
     """
-    found: Size = kernels().fitted(shape, spec, size)
+    found: Size = kernels().fitted(shape, spec, _ends(size))
     return found
+
+
+def _ends(size: Size | Bounds | None) -> tuple[Size, Size] | None:
+    """The least and the most size."""
+    if size is None:
+        return None
+    return (size.least, size.most) if isinstance(size, Bounds) else (size, size)
 
 
 def pictures(images: Sequence[Image], *, order: str = "bgr", first: int = 0) -> list[tuple[Array, bool]]:

@@ -9,8 +9,8 @@ namespace {
 using Pair = std::pair<std::int64_t, std::int64_t>;
 
 Size size_of(const Pair& pair) { return {pair.first, pair.second}; }
-std::optional<Size> size_of(const std::optional<Pair>& pair) {
-    return pair ? std::optional<Size>(size_of(*pair)) : std::nullopt;
+std::optional<Bounds> bounds_of(const std::optional<std::pair<Pair, Pair>>& ends) {
+    return ends ? std::optional<Bounds>({size_of(ends->first), size_of(ends->second)}) : std::nullopt;
 }
 
 // `record` is a `Preprocess` of graphdet/records.py.
@@ -34,12 +34,12 @@ Floats rows_of(const std::vector<float>& values, py::ssize_t columns) {
 }
 
 py::typing::Tuple<Canvas, Floats, Floats> prepare(const Pictures& images, const Rule& record,
-                                                  const std::optional<Pair>& size, bool halves) {
+                                                  const std::optional<std::pair<Pair, Pair>>& bounds, bool halves) {
     const std::vector<Picture> pictures = pictures_of(images);
     const PreprocessRule rule = rule_of(record);
     const std::size_t count = pictures.size();
     Layout layout;
-    lay_out(pictures.data(), count, count, rule, size_of(size), layout);
+    lay_out(pictures.data(), count, count, rule, bounds_of(bounds), layout);
     const DType dtype = halves ? DType::bf16 : DType::f32;
     const py::array pixels =
         new_array({dtype, {static_cast<std::int64_t>(count), 3, layout.canvas.height, layout.canvas.width}});
@@ -57,16 +57,16 @@ py::typing::Tuple<Canvas, Floats, Floats> prepare(const Pictures& images, const 
 }  // namespace
 
 void bind_prepare(py::module_& m) {
-    m.def("prepare", &prepare, py::arg("images"), py::arg("rule"), py::arg("size"), py::arg("bf16") = false,
+    m.def("prepare", &prepare, py::arg("images"), py::arg("rule"), py::arg("bounds"), py::arg("bf16") = false,
           py::pos_only(),
           "Images as one batch: (pixels [N 3 H W], f32 or the bits of bf16, size f32[N 2], geometry f32[N 4]).");
     m.def(
         "fitted",
-        [](const Pair& shape, const Rule& record, const std::optional<Pair>& size) {
-            const Size found = fitted(size_of(shape), rule_of(record), size_of(size));
+        [](const Pair& shape, const Rule& record, const std::optional<std::pair<Pair, Pair>>& bounds) {
+            const Size found = fitted(size_of(shape), rule_of(record), bounds_of(bounds));
             return Pair(found.height, found.width);
         },
-        py::arg("shape"), py::arg("rule"), py::arg("size"), py::pos_only(),
+        py::arg("shape"), py::arg("rule"), py::arg("bounds"), py::pos_only(),
         "(height, width) to which an image is scaled.");
 }
 

@@ -58,6 +58,8 @@ Status bad_input(const Parts&... parts) {
     return Status(Code::bad_input, require(false, parts...).text());
 }
 
+std::string text_of(const Size& size) { return std::to_string(size.height) + "x" + std::to_string(size.width); }
+
 Status check_options(const LoadOptions& options) {
     if (options.threads < 0) return bad_input("threads is ", options.threads, ", expected at least 0");
     const std::pair<const char*, int> counts[] = {
@@ -85,8 +87,7 @@ Result<std::unique_ptr<Engine::Impl>> Engine::Impl::open(const Artefact& artefac
     impl->target = header.target;
     impl->classes = header.classes;
     impl->rule_ = header.preprocess;
-    impl->size_ = header.size;
-    impl->bounds_ = header.bounds;
+    impl->bounds_ = header.size ? Bounds{*header.size, *header.size} : header.bounds;
     impl->given_ = header.given;
     impl->most_ = most_proposals(header.given);
     impl->batch_ = header.batch;
@@ -243,26 +244,12 @@ void Engine::Impl::place_proposals(const Picture* images, std::size_t count, std
     }
 }
 
-// The canvas is at least the least; an image that must become larger than the most is refused.
-Status Engine::Impl::keep_within_bounds(const Picture* images, std::size_t count, Layout& layout) const {
-    const auto& [least, most] = *bounds_;
-    for (std::size_t i = 0; i < count; ++i) {
-        const Size& target = layout.targets[i];
-        if (target.height <= most.height && target.width <= most.width) continue;
-        return bad_input("image ", images[i].number, " would be scaled to ", target.height, "x", target.width,
-                         ", the engine was built for up to ", most.height, "x", most.width);
-    }
-    layout.canvas = {std::max(layout.canvas.height, least.height), std::max(layout.canvas.width, least.width)};
-    return Status();
-}
-
 Status Engine::Impl::run_chunk(Context& context, const Picture* images, std::size_t count, RunOutputs& outputs) const {
     // A fixed batch is filled up with copies of the last image.
     const auto batch = batch_.value_or(static_cast<std::int64_t>(count));
     const auto filled = static_cast<std::size_t>(batch);
     Layout& layout = context.layout;
-    lay_out(images, count, filled, rule_, size_, layout);
-    if (bounds_) GD_CHECK(keep_within_bounds(images, count, layout));
+    lay_out(images, count, filled, rule_, bounds_, layout);
     auto* pixels = context.pixels.reserve_for<float>(batch * 3 * layout.canvas.height * layout.canvas.width);
     GD_CHECK(place(images, count, filled, rule_, layout, context.scratch, DType::f32, pixels));
     RunInputs inputs;
@@ -328,19 +315,15 @@ Status Engine::Impl::check_batch(const RunInputs& batch) const {
     if (batch_.value_or(dims[0]) != dims[0]) {
         return bad_input("the batch has ", dims[0], " images, the engine was built for ", *batch_);
     }
-    if (size_.value_or(size) != size) {
-        return bad_input("pixels are ", size.height, "x", size.width, ", the engine was built for ", size_->height, "x",
-                         size_->width);
-    }
-    if (bounds_ && (size.height < bounds_->least.height || size.width < bounds_->least.width ||
-                    size.height > bounds_->most.height || size.width > bounds_->most.width)) {
-        return bad_input("pixels are ", size.height, "x", size.width, ", the engine was built for ",
-                         bounds_->least.height, "x", bounds_->least.width, " to ", bounds_->most.height, "x",
-                         bounds_->most.width);
+    if (bounds_ && bounds_->nearest(size) != size) {
+        const auto& [least, most] = *bounds_;
+        const std::string range = text_of(least) + (least == most ? "" : " to " + text_of(most));
+        return bad_input("pixels are ", text_of(size), ", the engine was built for ", range);
     }
     const std::int64_t divisor = rule_.divisor;
-    if (!size_ && (size.height < 1 || size.width < 1 || size.height % divisor != 0 || size.width % divisor != 0)) {
-        return bad_input("pixels are ", size.height, "x", size.width, ", expected multiples of ", divisor);
+    const bool fixed = bounds_ && bounds_->least == bounds_->most;
+    if (!fixed && (size.height < 1 || size.width < 1 || size.height % divisor != 0 || size.width % divisor != 0)) {
+        return bad_input("pixels are ", text_of(size), ", expected multiples of ", divisor);
     }
     for (const auto& [name, view, columns] :
          {std::tuple("size", batch.size, 2), std::tuple("geometry", batch.geometry, 4)}) {

@@ -71,12 +71,10 @@ class Engine::Impl {
     Status set_inputs(const Inputs& inputs, std::int64_t images, std::vector<TensorView>& values) const;
     Status check_proposals(const Picture& image) const;
     void place_proposals(const Picture* images, std::size_t count, std::size_t filled, Context& context) const;
-    Status keep_within_bounds(const Picture* images, std::size_t count, Layout& layout) const;
     void collect(const RunOutputs& out, std::size_t image, const Layout& layout, Detections& found) const;
 
     std::unique_ptr<Executor> executor_;
     PreprocessRule rule_;
-    std::optional<Size> size_;
     std::optional<Bounds> bounds_;
     std::vector<GivenRow> given_;
     std::int64_t most_ = 0;  // proposals of an image; 0: the plan takes none

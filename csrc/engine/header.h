@@ -1,6 +1,7 @@
 // The JSON header of a `.gdet` file as records; graphdet/runtime/header.py checks the same rules.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <map>
@@ -24,9 +25,13 @@ struct Size {
     friend bool operator!=(const Size& a, const Size& b) { return !(a == b); }
 };
 
-// Which sizes of the network input an engine takes, both included, where its size is open.
+// Which sizes of the network input an engine takes, both included; where they are one, its size is fixed.
 struct Bounds {
     Size least, most;
+
+    [[nodiscard]] Size nearest(const Size& size) const {
+        return {std::clamp(size.height, least.height, most.height), std::clamp(size.width, least.width, most.width)};
+    }
 };
 
 // How an image becomes a network input; see `Preprocess` of graphdet/records.py.

@@ -7,23 +7,25 @@ namespace graphdet {
 
 namespace {
 
-double scale_of(const Size& shape, const PreprocessRule& rule, const std::optional<Size>& fixed) {
+Size within(const Size& size, const std::optional<Bounds>& bounds) { return bounds ? bounds->nearest(size) : size; }
+
+double scale_of(const Size& shape, const PreprocessRule& rule, const std::optional<Bounds>& bounds) {
     const auto height = static_cast<double>(shape.height), width = static_cast<double>(shape.width);
     const auto ratio = [&](const Size& limits) {
         return std::min(static_cast<double>(limits.height) / height, static_cast<double>(limits.width) / width);
     };
-    if (rule.fit == PreprocessRule::Fit::letterbox) return ratio(fixed ? *fixed : rule.size);
+    if (rule.fit == PreprocessRule::Fit::letterbox) return ratio(within(rule.size, bounds));
     const auto [low, high] = std::minmax(rule.size.height, rule.size.width);
     const double scale = std::min(static_cast<double>(high) / std::max(height, width),
                                   static_cast<double>(low) / std::min(height, width));
-    return fixed ? std::min(scale, ratio(*fixed)) : scale;
+    return bounds ? std::min(scale, ratio(bounds->most)) : scale;
 }
 
 // Scale factors (x, y) by which boxes return to the image: equal under letterbox, as in the code that trained the weights.
 std::array<float, 2> scales(const Size& shape, const Size& target, const PreprocessRule& rule,
-                            const std::optional<Size>& fixed) {
+                            const std::optional<Bounds>& bounds) {
     if (rule.fit == PreprocessRule::Fit::letterbox) {
-        const auto scale = static_cast<float>(scale_of(shape, rule, fixed));
+        const auto scale = static_cast<float>(scale_of(shape, rule, bounds));
         return {scale, scale};
     }
     return {static_cast<float>(static_cast<double>(target.width) / static_cast<double>(shape.width)),
@@ -80,9 +82,9 @@ Status picture_of(const ImageView& image, std::size_t number, Picture& picture) 
     return Status();
 }
 
-Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<Size>& fixed) {
-    if (rule.fit == PreprocessRule::Fit::stretch) return fixed ? *fixed : rule.size;
-    const double scale = scale_of(shape, rule, fixed);
+Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<Bounds>& bounds) {
+    if (rule.fit == PreprocessRule::Fit::stretch) return within(rule.size, bounds);
+    const double scale = scale_of(shape, rule, bounds);
     const double rounding = rule.fit == PreprocessRule::Fit::letterbox ? 0.0 : 0.5;
     const auto side = [&](std::int64_t length) {
         return std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(length) * scale + rounding));
@@ -91,18 +93,18 @@ Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<S
 }
 
 void lay_out(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,
-             const std::optional<Size>& fixed, Layout& layout) {
+             const std::optional<Bounds>& bounds, Layout& layout) {
     layout.targets.clear(), layout.size.clear(), layout.geometry.clear();
     Size most = {1, 1};
     for (std::size_t i = 0; i < filled; ++i) {
-        const Size shape = shape_of(images[std::min(i, count - 1)]), target = fitted(shape, rule, fixed);
-        const std::array<float, 2> scale = scales(shape, target, rule, fixed);
+        const Size shape = shape_of(images[std::min(i, count - 1)]), target = fitted(shape, rule, bounds);
+        const std::array<float, 2> scale = scales(shape, target, rule, bounds);
         layout.targets.push_back(target);
         layout.size.insert(layout.size.end(), {static_cast<float>(target.height), static_cast<float>(target.width)});
         layout.geometry.insert(layout.geometry.end(), {scale[0], scale[1], 0.0F, 0.0F});
         most = {std::max(most.height, target.height), std::max(most.width, target.width)};
     }
-    layout.canvas = fixed.value_or(Size{rounded_up(most.height, rule), rounded_up(most.width, rule)});
+    layout.canvas = within({rounded_up(most.height, rule), rounded_up(most.width, rule)}, bounds);
 }
 
 Status place(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,

@@ -24,11 +24,11 @@ struct Picture {
 // Fails with bad_image unless the view describes pixels.
 Status picture_of(const ImageView& image, std::size_t number, Picture& picture);
 
-// The size to which an image of `shape` is scaled, at least 1 x 1: letterbox, the largest inside `fixed`, or inside the
-// rule's own size, rounded down (the rule of the YOLOX authors); short_side, the longer side at most the larger number
-// of the rule's size and the shorter side at most the smaller one, rounded to nearest (mmdet's rule), and inside `fixed`;
-// stretch, `fixed` or the rule's size itself.
-[[nodiscard]] Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<Size>& fixed);
+// The size to which an image of `shape` is scaled, at least 1 x 1 and inside the most of the bounds: letterbox, the
+// largest inside the rule's size, rounded down (the rule of the YOLOX authors); short_side, the longer side at most the
+// larger number of the rule's size and the shorter side at most the smaller one, rounded to nearest (mmdet's rule);
+// stretch, the rule's size itself. For letterbox and stretch, that is the size within the bounds nearest to the rule's.
+[[nodiscard]] Size fitted(const Size& shape, const PreprocessRule& rule, const std::optional<Bounds>& bounds);
 
 // Where the images of a batch go: targets, the canvas that holds them all, and the graph inputs `size` f32[N 2] and
 // `geometry` f32[N 4]. Kept between batches, it allocates for the largest alone.
@@ -38,10 +38,10 @@ struct Layout {
     std::vector<float> size, geometry;
 };
 
-// `fixed` is the size of the network input; without it the canvas is the smallest multiple of the rule's divisor. A
-// batch of `filled` >= `count` images repeats the last one.
+// The canvas is the smallest multiple of the rule's divisor, within the bounds. A batch of `filled` >= `count` images
+// repeats the last one.
 void lay_out(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,
-             const std::optional<Size>& fixed, Layout& layout);
+             const std::optional<Bounds>& bounds, Layout& layout);
 
 // Writes the batch that was laid out: out f32[filled 3 canvas.height canvas.width], or bf16.
 Status place(const Picture* images, std::size_t count, std::size_t filled, const PreprocessRule& rule,

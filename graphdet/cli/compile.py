@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from graphdet.cli._build import Dynamic, Size, build_options, certificate_lines, read_variant, summary, write
+from graphdet.cli._images import find_images
 from graphdet.cli._output import bytes_text, emit, facts, json_option, note
 
 
@@ -17,6 +18,7 @@ from graphdet.cli._output import bytes_text, emit, facts, json_option, note
 @build_options
 @click.option("--tta", default="", metavar="VIEWS", help="Look at more views of each image: flip, scales such as 0.8.")
 @click.option("--certify/--no-certify", default=True, show_default=True, help="Compare the engine with the reference.")
+@click.option("--images", type=click.Path(path_type=Path), help="Image or folder to compare on.  [default: drawn ones]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Engine file to write (.gdet).")
 @json_option
 def command(
@@ -27,6 +29,7 @@ def command(
     batch: int | Dynamic,
     tta: str,
     certify: bool,
+    images: Path | None,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -51,6 +54,8 @@ def command(
         raise MissingFile(f"the folder {output.parent} does not exist", help="make it, or choose another place with -o")
     variant, values = read_variant(variant_name, weights)
     options: dict[str, Any] = {"size": size, "batch": batch, "certified": certify, "views": parse_views(tta)}
+    if images is not None:
+        options["images"] = find_images((images,))
     artefact = compiler.compile(variant, values.tensors, target, **options, progress=None if as_json else note)
     write(artefact, output)
     count = output.stat().st_size

@@ -37,9 +37,10 @@ def latency(engine: Engine, images: Sequence[Array], rounds: int) -> dict[str, l
 
 def _stages(engine: Engine, images: Sequence[Array]) -> dict[str, float]:
     header = engine.header
+    taken = header.input
     start = time.perf_counter()
-    count = header.input.batch or len(images)
-    batch = prepare([images[i % len(images)] for i in range(count)], header.preprocess, size=header.input.size)
+    count = taken.batch or len(images)
+    batch = prepare([images[i % len(images)] for i in range(count)], header.preprocess, size=taken.size or taken.bounds)
     ends = [time.perf_counter()]
     found = {"prepare": 1000 * (ends[0] - start)}
     steps = {step.outputs[-1]: step for step in header.plan.steps}

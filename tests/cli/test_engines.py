@@ -55,7 +55,7 @@ def test_weights_of_another_detector_are_refused(run: Run, weights: Path, tmp_pa
     assert "these weights are of 'yolox_scenes'" in done.stderr
 
 
-def test_compile_tells_what_it_made(run: Run, weights: Path, tmp_path: Path) -> None:
+def test_compile_tells_what_it_made(run: Run, weights: Path, photos: Path, tmp_path: Path) -> None:
     done = run(
         "compile",
         "yolox_scenes",
@@ -65,12 +65,15 @@ def test_compile_tells_what_it_made(run: Run, weights: Path, tmp_path: Path) -> 
         "onnxruntime",
         "--size",
         "64x96",
+        "--images",
+        photos,
         "-o",
         tmp_path / "x.gdet",
     )
     assert done.exit_code == 0
     assert "64x96, batch 1" in done.stdout
     assert "certificate" in done.stdout
+    assert "1x3x64x96, 1x3x64x96" in done.stdout  # the two photos
     assert "certify" in done.stderr
 
 
@@ -91,6 +94,9 @@ def test_bounds_of_a_size_on_the_command_line(run: Run, weights: Path, tmp_path:
     assert done.exit_code == 0, done.output
     assert "64..96x64..128, batch 1" in done.stdout
     assert load(out).header.input.bounds == Bounds((64, 64), (96, 128))
+    done = run("bench", out, "--rounds", 1, "--json")  # a drawn scene, larger than the most
+    assert done.exit_code == 0, done.output
+    assert set(json.loads(done.stdout)["milliseconds"]) >= {"prepare", "total"}
     for bad in ("64..96..128", "64..x64", "0..64", "axb", "64x64x64"):
         refused = run(*words, "--size", bad, "-o", out)
         assert refused.exit_code == 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from graphdet import compiler, zoo
-from graphdet.errors import BadInput, BadWeights, BatchLeak, GdError, ParityFailure
+from graphdet.errors import BadImage, BadInput, BadWeights, BatchLeak, GdError, ParityFailure
 from graphdet.ir.detector import Variant, trace
 from graphdet.ir.graph import Graph, Node
 from graphdet.ir.op import OPS
@@ -65,6 +65,17 @@ def test_an_engine_that_mixes_images_is_found(monkeypatch: pytest.MonkeyPatch, t
     error = failure(monkeypatch, tiny.mix_images("body.fine"), DOTS, tiny.weights(DOTS), target, batch=batch)
     assert isinstance(error, BatchLeak)
     assert "(body.fine)" in error.message
+
+
+@pytest.mark.parametrize(("batch", "counts"), [(1, [1, 1, 1]), (2, [2, 2]), ("dynamic", [2, 2])])
+def test_images_of_the_caller_are_what_is_compared(batch: int, counts: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 255, shape, np.uint8) for shape in ((50, 80, 3), (90, 40, 3), (64, 96, 3))]
+    options = {"batch": batch, "size": (64, 96), "images": images}
+    made = compiler.compile(DOTS, tiny.weights(DOTS), "onnxruntime", **options).header.certificate  # type: ignore[arg-type]
+    assert made["samples"] == [[n, 3, 64, 96] for n in counts]
+    with pytest.raises(BadImage, match="image 0 has dtype float64"):
+        compiler.compile(DOTS, tiny.weights(DOTS), "onnxruntime", images=[images[0] / 255])
 
 
 def test_an_engine_that_finds_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,14 +258,19 @@ def test_what_images_cannot_carry_is_given_to_run() -> None:
 
 
 def test_bounds_of_an_open_size(target: str) -> None:
-    """Small images are padded to the least size; larger than the most is refused, by `run` too."""
+    """Small images are padded to the least size, large ones scaled to fit the most; `run` refuses other sizes."""
     engine = Engine(artefact(target=target, input=Input(bounds=Bounds((64, 96), (96, 96)))))
     fit = replace(engine.header.preprocess, size=(64, 128))
     wide = Engine(artefact(target=target, preprocess=fit, input=Input(bounds=Bounds((64, 96), (96, 96)))))
     expected = Engine(artefact(target=target))(photo(64, 32))[0]
     np.testing.assert_allclose(engine(photo(64, 32))[0].boxes, expected.boxes)
-    with pytest.raises(BadInput, match="image 1 would be scaled to 42x128, the engine was built for up to 96x96"):
-        wide([photo(64, 64), photo(30, 90)])
+    for photos in ([photo(64, 64)], [photo(64, 64), photo(30, 90)]):
+        ready = prepare(photos, fit, size=wide.header.input.bounds)
+        assert ready.pixels.shape[2:] == (64, 96)
+        assert ready.size.tolist() == [[64, 64], [32, 96]][: len(photos)]
+        padded = wide.run(ready.pixels, ready.size, ready.geometry)
+        for i, found in enumerate(wide(photos)):
+            np.testing.assert_array_equal(found.scores, padded["scores"][i, : len(found)])
     for shape in ((32, 96), (96, 128)):
         with pytest.raises(BadInput, match=f"{shape[0]}x{shape[1]}, the engine was built for 64x96 to 96x96"):
             engine.run(np.zeros((1, 3, *shape), np.float32), np.ones((1, 2), np.float32), np.ones((1, 4), np.float32))
