@@ -300,6 +300,16 @@ class Diverged(GdError):
     code = "GD601"
 
 
+class LostProcess(GdError):
+    """One of several training processes hangs or has ended, and the others gave up waiting for it.
+
+    The message says how far each had come. Where all had begun the same step, look for what blocks one of them (a file
+    system, a loader, the network between hosts); a process that ended has printed why. The last checkpoint is intact.
+    """
+
+    code = "GD602"
+
+
 # --- GD9xx: our fault -------------------------------------------------------------------------------------------------
 
 

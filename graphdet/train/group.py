@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,17 +12,21 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
-from graphdet.errors import BadRecipe
+from graphdet.errors import BadRecipe, LostProcess
+
+_PLACE = re.compile(r"^\[[^]]*\] ")  # of PyTorch's sources
 
 
 @dataclass(frozen=True)
 class Group:
-    """rank: number of this process · world: how many there are · device: what it computes on."""
+    """rank: number of this process · world: how many there are · device: what it computes on · board: of notes."""
 
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    board: Any = None  # a torch.distributed.Store
 
     @property
     def first(self) -> bool:
@@ -57,14 +62,34 @@ class Group:
         if self.world > 1:
             distributed.barrier()
 
+    def begin(self, step: int) -> None:
+        """Let the others know that this process begins a step."""
+        if self.board is not None:
+            self.board.set(_note(self.rank), str(step))
+
+    def lost(self) -> str:
+        """Which step this process began last, and which others had not come as far."""
+        steps = [self._begun(rank) for rank in range(self.world)]
+        mine = steps[self.rank]
+        behind = [f"process {rank} had begun step {step}" for rank, step in enumerate(steps) if step < mine]
+        return f"process {self.rank} is in step {mine}, " + ("; ".join(behind) or "which all had begun")
+
+    def _begun(self, rank: int) -> int:
+        known = self.board is not None and self.board.check([_note(rank)])
+        return int(self.board.get(_note(rank))) if known else 0
+
+
+def _note(rank: int) -> str:
+    return f"graphdet/begun/{rank}"
+
 
 @contextmanager
-def joined_group(device: str) -> Iterator[Group]:
+def joined_group(device: str, patience: float = 30.0) -> Iterator[Group]:
     """The group that the environment of torchrun describes, or this process alone.
 
-    NCCL on GPUs, gloo on CPUs. A process that waits for another for half an hour gives up.
+    NCCL on GPUs, gloo on CPUs. A process waits `patience` minutes for another.
 
-    Raises BadRecipe for a device that is not there.
+    Raises BadRecipe for a device that is not there, LostProcess when another process hangs or has ended.
     """
     if device not in ("", "cpu", "cuda"):
         raise BadRecipe(f"device {device!r} is unknown", help="cpu or cuda")
@@ -72,16 +97,28 @@ def joined_group(device: str) -> Iterator[Group]:
     if device == "cuda" and not there:
         raise BadRecipe("PyTorch finds no GPU", help="--set device=cpu, or install a build of PyTorch with CUDA")
     kind = device or ("cuda" if there else "cpu")
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Group(device=torch.device(kind))
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(chosen)
-    distributed.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timedelta(minutes=30))
+    store, rank, world = next(rendezvous("env://"))
+    limit = timedelta(minutes=patience)
+    distributed.init_process_group(
+        "nccl" if kind == "cuda" else "gloo", store=store, rank=rank, world_size=world, timeout=limit
+    )
+    group = Group(rank, world, chosen, store)
     try:
-        yield Group(distributed.get_rank(), world, chosen)
+        yield group
+    except RuntimeError as error:
+        if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise LostProcess(
+            f"another process hangs or has ended: {group.lost()} ({_PLACE.sub('', str(error))})",
+            help="see what the others printed; --resume goes on from the last checkpoint; `patience` (minutes) sets "
+            f"how long a process waits, {patience:g} now",
+        ) from error
     finally:
         distributed.destroy_process_group()

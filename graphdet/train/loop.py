@@ -76,6 +76,7 @@ def train(
     Raises:
         BadRecipe: the folder holds another run, or, without `resume`, any; or the recipe does not fit the data.
         Diverged: a loss term or gradient is not finite; the last checkpoint is intact.
+        LostProcess: another process hangs or has ended.
         UnknownName, BadDataset, BadWeights, MissingFile: of the recipe's names.
     """
     for name in at or {}:
@@ -86,7 +87,7 @@ def train(
     there = (out / "checkpoints").exists()
     if there and not resume:
         raise BadRecipe(f"{str(out)!r} holds a run already", help="resume it (--resume), or choose another folder")
-    with joined_group(recipe.device) as group:
+    with joined_group(recipe.device, recipe.patience) as group:
         setup = Setup.of(recipe, out, group)
         if resume is True or (resume == "auto" and checkpoint.exists(out)):
             setup.run.restore(checkpoint.load(out))
@@ -185,7 +186,9 @@ class _Loop:
             self._call("start")
             while run.step < run.steps and not self.stopped:
                 self._call("before_step")
-                run.advance(next(stream))
+                parts = next(stream)
+                run.group.begin(run.step + 1)
+                run.advance(parts)
                 self._call("after_step")
                 self.stopped = run.group.any(self.stopped)
                 self._due()

@@ -17,7 +17,18 @@ _LEAST = {
     **{"batch": 1, "accumulate": 1, "resize_every": 1, "keep": 1, "threads": 1, "workers": 1},
     **{"steps": 0, "base_batch": 0, "seed": 0, "cache_mb": 0, "save_every": 0, "evaluate_every": 0},
 }
-_COMFORT = ("threads", "workers", "loader", "save_every", "evaluate_every", "cache_mb", "keep", "track", "device")
+_COMFORT = (
+    "threads",
+    "workers",
+    "loader",
+    "save_every",
+    "evaluate_every",
+    "cache_mb",
+    "keep",
+    "track",
+    "device",
+    "patience",
+)
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Recipe:
       transforms that hold Python's lock · cache_mb: decoded images kept in memory (by each such process) ·
       save_every, evaluate_every: in steps, 0 for once an epoch · keep: newest checkpoints · best_by: figure that
       chooses best.safetensors · track: `tensorboard`, `wandb`, `mlflow` · device: `cpu`, `cuda`, or `""` for either ·
-      sync_norms: batch norms see the batches of all processes.
+      sync_norms: batch norms see the batches of all processes · patience: minutes that a process waits for another.
 
     Raises BadRecipe for a value out of range.
     """
@@ -138,12 +149,15 @@ class Recipe:
     track: tuple[str, ...] = ()
     device: str = ""
     sync_norms: bool = True
+    patience: float = 30.0
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise BadRecipe(f"{name} = {value!r}, expected a whole number of at least {least}")
+        if self.patience <= 0:
+            raise BadRecipe(f"patience = {self.patience!r}, expected minutes, more than 0")
         if self.epochs <= 0 or self.optimiser.lr <= 0 or self.clip < 0 or self.optimiser.weight_decay < 0:
             found = f"epochs {self.epochs}, lr {self.optimiser.lr}, clip {self.clip}"
             raise BadRecipe(f"{found}, weight_decay {self.optimiser.weight_decay}: expected positive numbers")

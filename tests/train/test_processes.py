@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,13 +105,23 @@ def test_the_end_of_one_process_ends_the_run(tmp_path: Path) -> None:
     assert "spoilt" in text
 
 
-class Breaking:
-    """Scenes that cannot be read in the second process after the first steps."""
+def test_a_process_that_hangs_ends_the_run(tmp_path: Path) -> None:
+    data = "python:tests.train.test_processes:hangs_in_the_second"
+    recipe = replace(RECIPE, data=data, held_out="", device="cpu", patience=0.1)
+    hanging = start(recipe, tmp_path / "run", processes=2)
+    text, _ = hanging.communicate(timeout=300)
+    assert hanging.returncode != 0
+    assert "GD602 another process hangs or has ended: process 0 is in step 3, process 1 had begun step 2" in text, text
+    assert checkpoint.load(tmp_path / "run").step == 2, "what was learnt is not lost"
 
-    def __init__(self) -> None:
+
+class Failing:
+    """Scenes; `fail` is called when the second process reads the fifth."""
+
+    def __init__(self, fail: Callable[[], None]) -> None:
         from graphdet.data import Scenes
 
-        self.scenes, self.reads = Scenes(12, 1, size=(64, 64)), 0
+        self.scenes, self.reads, self.fail = Scenes(12, 1, size=(64, 64)), 0, fail
         self.classes = self.scenes.classes
 
     def __len__(self) -> int:
@@ -118,14 +129,24 @@ class Breaking:
 
     def sample(self, index: int) -> object:
         """As the scenes', for a while."""
-        from graphdet.errors import BadDataset
-
         self.reads += 1
-        if os.environ.get("RANK") == "1" and self.reads > 3:
-            raise BadDataset("the record is spoilt")
+        if os.environ.get("RANK") == "1" and self.reads == 5:
+            self.fail()
         return self.scenes.sample(index)
 
 
-def breaks_in_the_second() -> Breaking:
-    """See `Breaking`."""
-    return Breaking()
+def spoilt() -> None:
+    """A record that cannot be read."""
+    from graphdet.errors import BadDataset
+
+    raise BadDataset("the record is spoilt")
+
+
+def breaks_in_the_second() -> Failing:
+    """Named by a recipe."""
+    return Failing(spoilt)
+
+
+def hangs_in_the_second() -> Failing:
+    """Named by a recipe."""
+    return Failing(lambda: time.sleep(20))  # torchrun kills what hangs for longer than 30 s
