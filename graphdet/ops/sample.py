@@ -18,14 +18,15 @@ _MASK = 2**31 - 1
 def sample_mask(positive: Value, negative: Value, seed: Operand, *, limit: Positive, share: float) -> Value:
     """Draw `limit` candidates an image (Girshick 2015, sec. 2.3): positives up to that `share`, then negatives.
 
-    The draw is a fixed function of the whole number `seed`: the candidates whose places in their image have the
-    smallest hash, so that it does not matter how processes share a batch. A seed of 0 takes the first ones.
+    The draw is a fixed function of the whole number `seed`: candidates are numbered in each image, and those whose
+    number has the smallest hash are taken, so that neither padding nor how processes share a batch matters. A seed of 0
+    takes the first ones.
     """
     ...
 
 
 def _order(index: Any, seed: Any) -> Any:
-    """A number for each place: the place itself for seed 0, else a hash of both, below 2^31."""
+    """What candidates are taken by: their number itself for seed 0, else a hash of both, below 2^31."""
     mixed = (index + seed * 40503) & _MASK
     for factor in (0x2C1B3C6D, 0x297A2D39):
         mixed = ((mixed ^ (mixed >> 15)) * factor) & _MASK
@@ -34,8 +35,11 @@ def _order(index: Any, seed: Any) -> Any:
 
 @sample_mask.reference
 def _(positive: Any, negative: Any, seed: Any, *, limit: int, share: float) -> Any:
-    order = np.argsort(_order(np.arange(positive.shape[1]), int(seed)), kind="stable")
-    return _take(positive, negative, np.broadcast_to(order, positive.shape), limit, share)
+    return _take(positive, negative, _numpy_order(positive | negative, seed), limit, share)
+
+
+def _numpy_order(candidate: Any, seed: Any) -> Any:
+    return np.argsort(_order(np.cumsum(candidate, 1) - 1, int(seed)), 1, kind="stable")
 
 
 def _take(positive: Any, negative: Any, order: Any, limit: int, share: float) -> Any:
@@ -51,12 +55,12 @@ def _take(positive: Any, negative: Any, order: Any, limit: int, share: float) ->
 @sample_mask.torch
 def _(t: Any, positive: Any, negative: Any, seed: Any, *, limit: int, share: float) -> Any:
     with t.no_grad():
-        return _torch_take(t, positive, negative, _torch_order(t, positive, seed), limit, share)
+        return _torch_take(t, positive, negative, _torch_order(t, positive | negative, seed), limit, share)
 
 
-def _torch_order(t: Any, like: Any, seed: Any) -> Any:
-    places = t.arange(like.shape[1], device=like.device)
-    return _order(places, t.as_tensor(seed, device=like.device).long()).argsort(stable=True).expand_as(like)
+def _torch_order(t: Any, candidate: Any, seed: Any) -> Any:
+    seed = t.as_tensor(seed, device=candidate.device).long()
+    return _order(candidate.cumsum(1) - 1, seed).argsort(dim=1, stable=True)
 
 
 def _torch_take(t: Any, positive: Any, negative: Any, order: Any, limit: int, share: float) -> Any:
@@ -159,7 +163,7 @@ def _(
     *, limit: int, share: float, bins: int, floor: float, floor_share: float,
 ) -> Any:  # fmt: skip
     n, a = positive.shape
-    order = np.broadcast_to(np.argsort(_order(np.arange(a), int(seed)), kind="stable"), (n, a))
+    order = _numpy_order(positive | negative, seed)
     chosen = np.zeros_like(positive)
     for i in range(n if a else 0):
         chosen[i, order[i][positive[i][order[i]]][: int(limit * share)]] = True
@@ -187,7 +191,7 @@ def _(
     if not positive.shape[1]:
         return positive
     with t.no_grad():
-        order = _torch_order(t, positive, seed)
+        order = _torch_order(t, positive | negative, seed)
         found = _first(positive.gather(1, order), int(limit * share))
         wanted = limit - found.sum(1, keepdim=True)
         negative, overlap = negative.gather(1, order), overlap.gather(1, order)

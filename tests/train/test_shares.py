@@ -17,7 +17,8 @@ from graphdet.ir.initial import initial_values  # noqa: E402
 from graphdet.zoo.backbones.resnet import ResNet  # noqa: E402
 
 pytestmark = pytest.mark.slow
-DETECTORS = ("retinanet_r18", "rpn_r50", "detr_r50")  # they divide by counts of priors; of samples; of queries
+# They divide by counts of priors; of samples; of queries; of samples whose pool holds the true boxes, and of masks.
+DETECTORS = ("retinanet_r18", "rpn_r50", "detr_r50", "mask_rcnn_r50")
 SIDE = 64
 
 
