@@ -3,9 +3,11 @@
 # GRAPHDET_OPENVINO: AUTO uses OpenVINO where it is found (a C++ installation, or the wheel of the Python in use), ON
 # insists, OFF leaves it out. GRAPHDET_ONNXRUNTIME: the same for ONNX Runtime, of which a build needs the headers (set
 # ONNXRUNTIME_INCLUDE_DIR, or CMAKE_PREFIX_PATH to an installation); the library may be that of the wheel.
+# GRAPHDET_TENSORRT: the same for TensorRT 10 or TensorRT-RTX, with the CUDA runtime (TENSORRT_INCLUDE_DIR says which).
 set(GRAPHDET_OPENVINO AUTO CACHE STRING "Backend OpenVINO: AUTO, ON or OFF")
 set(GRAPHDET_ONNXRUNTIME AUTO CACHE STRING "Backend ONNX Runtime: AUTO, ON or OFF")
-set_property(CACHE GRAPHDET_OPENVINO GRAPHDET_ONNXRUNTIME PROPERTY STRINGS AUTO ON OFF)
+set(GRAPHDET_TENSORRT AUTO CACHE STRING "Backend TensorRT: AUTO, ON or OFF")
+set_property(CACHE GRAPHDET_OPENVINO GRAPHDET_ONNXRUNTIME GRAPHDET_TENSORRT PROPERTY STRINGS AUTO ON OFF)
 
 file(STRINGS graphdet/_version.py GRAPHDET_VERSION REGEX "^__version__")
 string(REGEX REPLACE "[^\"]*\"([^\"]*)\".*" "\\1" GRAPHDET_VERSION "${GRAPHDET_VERSION}")
@@ -42,6 +44,29 @@ print(next(Path(f('onnxruntime').submodule_search_locations[0], 'capi').glob('li
   endif()
 endif()
 
+# Two libraries have these headers. Plans of one are not plans of the other, so each is a target of its own.
+if(NOT GRAPHDET_TENSORRT STREQUAL "OFF")
+  find_path(TENSORRT_INCLUDE_DIR NvInferRuntime.h)
+  if(TENSORRT_INCLUDE_DIR)
+    find_package(CUDAToolkit QUIET)
+  endif()
+  set(TENSORRT_TARGET tensorrt)
+  set(library nvinfer)
+  if(EXISTS "${TENSORRT_INCLUDE_DIR}/NvInferVersion.h")
+    file(STRINGS "${TENSORRT_INCLUDE_DIR}/NvInferVersion.h" rtx REGEX "TRT_MAJOR_RTX")
+    if(rtx)
+      set(TENSORRT_TARGET tensorrt-rtx)
+      set(library tensorrt_rtx)
+    endif()
+  endif()
+  find_library(TENSORRT_LIBRARY ${library} HINTS "${TENSORRT_INCLUDE_DIR}/../lib")
+  if(TENSORRT_INCLUDE_DIR AND TENSORRT_LIBRARY AND CUDAToolkit_FOUND)
+    set(TENSORRT_FOUND TRUE)
+  elseif(GRAPHDET_TENSORRT STREQUAL "ON")
+    message(FATAL_ERROR "TensorRT is not found: set TENSORRT_INCLUDE_DIR and TENSORRT_LIBRARY, and CUDAToolkit_ROOT")
+  endif()
+endif()
+
 # --- interfaces and backends as objects: they are linked whole
 add_library(graphdet_objects OBJECT csrc/engine/c_api.cpp csrc/engine/graphdet.cpp csrc/engines/backends.cpp)
 target_include_directories(graphdet_objects PUBLIC csrc csrc/include PRIVATE "${CMAKE_CURRENT_BINARY_DIR}/generated")
@@ -59,10 +84,19 @@ if(ONNXRUNTIME_FOUND)
   target_include_directories(graphdet_objects SYSTEM PRIVATE "${ONNXRUNTIME_INCLUDE_DIR}")
 endif()
 
+if(TENSORRT_FOUND)
+  target_sources(graphdet_objects PRIVATE csrc/engines/tensorrt.cpp)
+  target_compile_definitions(graphdet_objects PRIVATE GRAPHDET_TENSORRT="${TENSORRT_TARGET}")
+  target_include_directories(graphdet_objects SYSTEM PRIVATE "${TENSORRT_INCLUDE_DIR}" ${CUDAToolkit_INCLUDE_DIRS})
+endif()
+
 # What links the objects links these too.
 set(GRAPHDET_ENGINE_LIBS graphdet_core ${CMAKE_DL_LIBS})
 if(OpenVINO_FOUND)
   list(APPEND GRAPHDET_ENGINE_LIBS openvino::runtime)
+endif()
+if(TENSORRT_FOUND)
+  list(APPEND GRAPHDET_ENGINE_LIBS "${TENSORRT_LIBRARY}" CUDA::cudart)
 endif()
 
 if(GRAPHDET_SDK)
@@ -76,10 +110,14 @@ if(GRAPHDET_SDK)
   target_link_libraries(graphdet_engine PRIVATE ${GRAPHDET_ENGINE_LIBS})
   set_target_properties(graphdet_engine PROPERTIES OUTPUT_NAME graphdet EXPORT_NAME graphdet
                         VERSION ${GRAPHDET_VERSION} SOVERSION 0 LINKER_LANGUAGE CXX)
+  # A backend may lie in a Python environment, also one inside this folder, which INSTALL_RPATH_USE_LINK_PATH leaves
+  # out: the library remembers where.
   if(OpenVINO_FOUND)
-    # The backend may lie in a Python environment, also one inside this folder, which INSTALL_RPATH_USE_LINK_PATH leaves
-    # out: the library remembers where.
-    set_target_properties(graphdet_engine PROPERTIES INSTALL_RPATH "$<TARGET_FILE_DIR:openvino::runtime>")
+    set_property(TARGET graphdet_engine APPEND PROPERTY INSTALL_RPATH "$<TARGET_FILE_DIR:openvino::runtime>")
+  endif()
+  if(TENSORRT_FOUND)
+    get_filename_component(folder "${TENSORRT_LIBRARY}" DIRECTORY)
+    set_property(TARGET graphdet_engine APPEND PROPERTY INSTALL_RPATH "${folder}")
   endif()
 
   if(UNIX AND NOT APPLE)
@@ -107,6 +145,17 @@ if(GRAPHDET_TESTS)
   target_compile_options(graphdet_tests PRIVATE ${GRAPHDET_FLAGS})
   target_link_libraries(graphdet_tests PRIVATE ${GRAPHDET_ENGINE_LIBS})
   add_test(NAME engine COMMAND graphdet_tests)
+
+  # The TensorRT adapter, on an emulation of TensorRT and CUDA: neither is needed.
+  add_executable(tensorrt_tests csrc/tests/main.cpp csrc/tests/tiny.cpp csrc/tests/tensorrt/test_tensorrt.cpp
+                                csrc/tests/tensorrt/plan.cpp csrc/engines/tensorrt.cpp csrc/engine/graphdet.cpp
+                                csrc/engines/backends.cpp csrc/cuda/emulate.cpp)
+  target_include_directories(tensorrt_tests PRIVATE csrc/tests/tensorrt csrc csrc/include
+                             "${CMAKE_CURRENT_BINARY_DIR}/generated")
+  target_compile_definitions(tensorrt_tests PRIVATE GRAPHDET_CUDA_EMULATE)
+  target_compile_options(tensorrt_tests PRIVATE ${GRAPHDET_FLAGS})
+  target_link_libraries(tensorrt_tests PRIVATE graphdet_core)
+  add_test(NAME tensorrt COMMAND tensorrt_tests)
 
   add_executable(soak csrc/tests/soak.cpp $<TARGET_OBJECTS:graphdet_objects>)
   target_include_directories(soak PRIVATE csrc/include)

@@ -14,7 +14,7 @@ from graphdet.records import Preprocess
 from graphdet.runtime import fields as check
 
 FORMAT = 1
-TARGETS = ("openvino", "onnxruntime", "onnx", "torch")
+TARGETS = ("openvino", "onnxruntime", "onnx", "torch", "tensorrt", "tensorrt-rtx")
 GRAPH_INPUTS = ("pixels", "size", "geometry")
 DETECTIONS = ("boxes", "scores", "labels", "count")
 MASKS = ("", "roi", "net")  # the box of each object, or the padded network input

@@ -4,7 +4,9 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -171,7 +173,52 @@ bool valid(const dim3& grid, const dim3& extent) {
            grid.x <= kMostBlocksX && grid.y <= kMostBlocksYZ && grid.z <= kMostBlocksYZ;
 }
 
+// Memory of the device, and pinned memory of the host.
+struct Memory {
+    std::mutex mutex;
+    std::map<const void*, std::size_t> device, pinned;
+    std::size_t taken = 0;
+};
+
+Memory& memory_of_all() {
+    static Memory one;
+    return one;
+}
+
+cudaError_t take(std::map<const void*, std::size_t>& held, void** memory, std::size_t bytes) {
+    constexpr std::size_t most = std::size_t{1} << 40, line = 256;  // no device has more
+    *memory = nullptr;
+    if (bytes > most || posix_memalign(memory, line, bytes > 0 ? bytes : 1) != 0) return cudaErrorMemoryAllocation;
+    std::memset(*memory, 0xA5, bytes);
+    const std::lock_guard<std::mutex> lock(memory_of_all().mutex);
+    held[*memory] = bytes;
+    ++memory_of_all().taken;
+    return cudaSuccess;
+}
+
+cudaError_t give(std::map<const void*, std::size_t>& held, void* memory) {
+    if (memory == nullptr) return cudaSuccess;
+    const std::lock_guard<std::mutex> lock(memory_of_all().mutex);
+    if (held.erase(memory) == 0) return cudaErrorInvalidValue;
+    std::free(memory);
+    return cudaSuccess;
+}
+
 }  // namespace
+
+std::size_t device_bytes(const void* memory) {
+    const std::lock_guard<std::mutex> lock(memory_of_all().mutex);
+    const auto next = memory_of_all().device.upper_bound(memory);
+    if (next == memory_of_all().device.begin()) return 0;
+    const auto& [begin, bytes] = *std::prev(next);
+    const auto before = static_cast<std::size_t>(static_cast<const char*>(memory) - static_cast<const char*>(begin));
+    return before < bytes ? bytes - before : 0;
+}
+
+Blocks blocks() {
+    const std::lock_guard<std::mutex> lock(memory_of_all().mutex);
+    return {memory_of_all().device.size() + memory_of_all().pinned.size(), memory_of_all().taken};
+}
 
 void launch(dim3 grid, dim3 extent, Body body, const void* closure) {
     if (!valid(grid, extent)) {
@@ -195,16 +242,19 @@ void set_order(int order) { order_of_threads = order; }
 }  // namespace graphdet::emulate
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
-    constexpr std::size_t most = std::size_t{1} << 40;  // no device has more
-    *memory = bytes <= most ? std::malloc(bytes) : nullptr;
-    if (*memory == nullptr) return cudaErrorMemoryAllocation;
-    std::memset(*memory, 0xA5, bytes);
-    return cudaSuccess;
+    return graphdet::emulate::take(graphdet::emulate::memory_of_all().device, memory, bytes);
 }
 
 cudaError_t cudaFree(void* memory) {
-    std::free(memory);
-    return cudaSuccess;
+    return graphdet::emulate::give(graphdet::emulate::memory_of_all().device, memory);
+}
+
+cudaError_t cudaMallocHost(void** memory, std::size_t bytes) {
+    return graphdet::emulate::take(graphdet::emulate::memory_of_all().pinned, memory, bytes);
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+    return graphdet::emulate::give(graphdet::emulate::memory_of_all().pinned, memory);
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
@@ -225,6 +275,13 @@ cudaError_t cudaMemsetAsync(void* memory, int byte, std::size_t bytes, cudaStrea
     return cudaSuccess;
 }
 
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+    *stream = nullptr;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 
 cudaError_t cudaGetLastError() { return std::exchange(graphdet::emulate::last_error, cudaSuccess); }
@@ -234,12 +291,20 @@ cudaError_t cudaGetDeviceCount(int* count) {
     return cudaSuccess;
 }
 
+cudaError_t cudaGetDevice(int* device) {
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+
 const char* cudaGetErrorString(cudaError_t error) {
     switch (error) {
         case cudaSuccess: return "no error";
         case cudaErrorInvalidValue: return "invalid argument";
         case cudaErrorMemoryAllocation: return "out of memory";
         case cudaErrorInvalidConfiguration: return "invalid configuration argument";
+        case cudaErrorInvalidDevice: return "invalid device ordinal";
         case cudaErrorLaunchFailure: return "threads of a block wait at different barriers, or some do not wait";
     }
     return "unknown error";

@@ -1,7 +1,8 @@
-// CUDA on the CPU, for tests: the part of CUDA C++ that the kernels use, so that any C++17 compiler builds `*_cuda.cu`.
+// CUDA on the CPU, for tests: the part of CUDA C++ that the kernels and the TensorRT adapter use, so that any C++17
+// compiler builds them.
 //
 // Threads of a block are fibers, blocks run one after another, streams are synchronous, device memory is host memory that
-// starts as garbage. The order of threads and blocks is a setting: a missing __syncthreads() gives different results in
+// starts as garbage, 256-byte aligned. The order of threads and blocks is a setting: a missing __syncthreads() gives different results in
 // different orders. A kernel whose threads do not all reach the same barrier fails, as does a launch outside the limits
 // of a real device. Any number of host threads may launch at once.
 //
@@ -34,8 +35,10 @@ enum cudaError_t {
     cudaErrorInvalidValue = 1,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
+    cudaErrorInvalidDevice = 101,
     cudaErrorLaunchFailure = 719
 };
+constexpr unsigned cudaStreamNonBlocking = 1;
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 
 inline thread_local uint3 threadIdx, blockIdx;
@@ -43,13 +46,19 @@ inline thread_local dim3 blockDim, gridDim;
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes);
 cudaError_t cudaFree(void* memory);
+cudaError_t cudaMallocHost(void** memory, std::size_t bytes);
+cudaError_t cudaFreeHost(void* memory);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemcpy2DAsync(void* to, std::size_t to_pitch, const void* from, std::size_t from_pitch,
                               std::size_t width, std::size_t height, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* memory, int byte, std::size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaGetLastError();
 cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaSetDevice(int device);
 const char* cudaGetErrorString(cudaError_t error);
 
 // Blocks of a launch do not run at the same time, nor do two threads: plain reads and writes are atomic.
@@ -77,5 +86,14 @@ void barrier(int line);
 // 0: threads and blocks in their natural order, -1: reversed, else a permutation that depends on the number. Applies to
 // launches of the calling thread.
 void set_order(int order);
+
+// Bytes of device memory from an address to the end of its block; 0 for host memory.
+std::size_t device_bytes(const void* memory);
+
+// Blocks of device memory and pinned memory that are held, and how many were ever taken.
+struct Blocks {
+    std::size_t held = 0, taken = 0;
+};
+Blocks blocks();
 
 }  // namespace graphdet::emulate

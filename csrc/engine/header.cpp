@@ -246,7 +246,7 @@ void read_fields(const Field& top, Header& header, Status& failure) {
     }
     header.detector = top["detector"].text();
     header.target = top["target"].value().is(Kind::string) ? top["target"].text() : "";
-    (void)top["target"].choice({"openvino", "onnxruntime", "onnx", "torch"});
+    (void)top["target"].choice({"openvino", "onnxruntime", "onnx", "torch", "tensorrt", "tensorrt-rtx"});
     for (const Field& item : top["classes"].items()) header.classes.push_back(item.name());
     header.preprocess = read_preprocess(top["preprocess"]);
     read_input(top["input"], header);

@@ -9,6 +9,9 @@ Result<std::unique_ptr<Segment>> open_openvino(const SegmentRequest& request);
 #if defined(GRAPHDET_WITH_ONNXRUNTIME)
 Result<std::unique_ptr<Segment>> open_onnxruntime(const SegmentRequest& request);
 #endif
+#if defined(GRAPHDET_TENSORRT)
+Result<std::unique_ptr<Segment>> open_tensorrt(const SegmentRequest& request);
+#endif
 
 const Backends& built_in_backends() {
     static const Backends backends = {
@@ -18,6 +21,9 @@ const Backends& built_in_backends() {
 #if defined(GRAPHDET_WITH_ONNXRUNTIME)
         {"onnx", open_onnxruntime},
         {"onnxruntime", open_onnxruntime},
+#endif
+#if defined(GRAPHDET_TENSORRT)
+        {GRAPHDET_TENSORRT, open_tensorrt},
 #endif
     };
     return backends;

@@ -19,7 +19,6 @@ PACKAGES = {  # module -> (distribution, command that installs it)
     "openvino": ("openvino", "pip install openvino"),
     "pycocotools": ("pycocotools", "pip install pycocotools"),
     "torch": ("torch", "pip install 'graphdet[train]'"),
-    "tensorrt": ("tensorrt", "pip install 'graphdet[tensorrt]'"),
 }
 TARGETS = {  # target -> modules that building and running need
     "openvino": ("onnx", "openvino"),
@@ -29,7 +28,15 @@ TARGETS = {  # target -> modules that building and running need
 }
 EXTENSION = "graphdet.runtime._C"
 NO_HEADERS = "C++ needs ONNX Runtime's headers, which its wheel lacks (CMake's ONNXRUNTIME_INCLUDE_DIR)"
+NO_TENSORRT = "C++ needs TensorRT's headers and library, which no wheel has (CMake's TENSORRT_INCLUDE_DIR)"
 NO_ADAPTER = "C++ has no adapter"
+CPP = {  # target -> what the C++ library needs to run its files, of those whose wheel does not bring it
+    "onnxruntime": NO_HEADERS,
+    "onnx": NO_HEADERS,
+    "tensorrt": NO_TENSORRT,
+    "tensorrt-rtx": NO_TENSORRT,
+}
+CPP_ONLY = ("tensorrt", "tensorrt-rtx")
 
 
 @click.command()
@@ -54,6 +61,7 @@ def command(as_json: bool) -> None:
             target: {"available": not missing, "install": missing, "cpp": cpp(target)}
             for target, missing in targets.items()
         }
+        available |= {target: {"available": False, "install": [], "cpp": cpp(target)} for target in CPP_ONLY}
         emit({"packages": packages, "extension": extension, "targets": available})
     else:
         rows = [
@@ -63,6 +71,7 @@ def command(as_json: bool) -> None:
         table(("package", "version", "loads", "to mend"), rows)
         facts([("native extension", "loads" if extension["loads"] else f"MISSING: {extension['install']}")])
         verdicts = {t: "available" if not missing else "needs: " + "; ".join(missing) for t, missing in targets.items()}
+        verdicts |= dict.fromkeys(CPP_ONLY, "not from Python")
         facts([(f"target {t}", f"{verdict}; {cpp(t)}") for t, verdict in verdicts.items()])
     if not extension["loads"] or all(targets.values()):
         click.get_current_context().exit(1)
@@ -70,10 +79,8 @@ def command(as_json: bool) -> None:
 
 def cpp(target: str) -> str:
     """Whether the C++ library, built here, would run files of a target."""
-    if target in ("onnx", "onnxruntime"):
-        return NO_HEADERS
     if target != "openvino":
-        return NO_ADAPTER
+        return CPP.get(target, NO_ADAPTER)
     try:
         from openvino.utils import get_cmake_path
     except ImportError:

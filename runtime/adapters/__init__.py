@@ -45,6 +45,7 @@ ADAPTERS = {
     "onnx": _ORT,
     "torch": Adapter("graphdet.compiler.backends.torch.segment", "torch", "pip install 'graphdet[train]'"),
 }
+CPP_ONLY = ("tensorrt", "tensorrt-rtx")  # the C++ library runs these, where it was built with TensorRT
 
 
 def open_segment(target: str, blob: bytes, *, threads: int | None = None, lean: bool = False) -> Segment:
@@ -54,10 +55,15 @@ def open_segment(target: str, blob: bytes, *, threads: int | None = None, lean: 
 
     Raises:
         UnknownName: no such target.
-        BackendMissing: the target's package is not installed.
+        BackendMissing: the target's package is not installed, or only C++ runs the target.
         PrecisionMismatch: the backend chose another precision than float32.
         CorruptArtefact: the backend refuses the segment.
     """
+    if target in CPP_ONLY:
+        raise BackendMissing(
+            f"files for target {target!r} run from C++, not from Python",
+            help="build libgraphdet with TensorRT, see docs/runtime-cpp.md",
+        )
     if target not in ADAPTERS:
         raise UnknownName(f"target {target!r}, expected one of {', '.join(ADAPTERS)}", help=nearest(target, ADAPTERS))
     opener = _opener(target)

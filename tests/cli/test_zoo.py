@@ -148,7 +148,10 @@ def test_doctor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert d["packages"]["numpy"]["loads"]
     spoken = {target: row["cpp"] for target, row in d["targets"].items()}
     assert spoken.pop("openvino") == "C++ can be built"
-    assert spoken == {"torch": doctor.NO_ADAPTER, "onnx": doctor.NO_HEADERS, "onnxruntime": doctor.NO_HEADERS}
+    assert spoken.pop("torch") == doctor.NO_ADAPTER
+    assert spoken.pop("onnx") == spoken.pop("onnxruntime") == doctor.NO_HEADERS
+    assert spoken == dict.fromkeys(doctor.CPP_ONLY, doctor.NO_TENSORRT)
+    assert not d["targets"]["tensorrt"]["available"]
     monkeypatch.setattr(doctor, "EXTENSION", "graphdet.runtime._absent")
     monkeypatch.setitem(doctor.PACKAGES, "openvino", ("no-such-openvino", "pip install openvino"))
     monkeypatch.setitem(doctor.TARGETS, "openvino", ("no_such_module",))

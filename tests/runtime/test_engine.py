@@ -433,6 +433,8 @@ def test_missing_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.help == "pip install absent"
     with pytest.raises(UnknownName, match="'openvin'"):
         open_segment("openvin", b"")
+    with pytest.raises(BackendMissing, match="run from C\\+\\+"):
+        open_segment("tensorrt", b"")
 
 
 def test_missing_extension(monkeypatch: pytest.MonkeyPatch) -> None:
