@@ -14,7 +14,8 @@ from graphdet.records import Preprocess
 from graphdet.runtime import fields as check
 
 FORMAT = 1
-TARGETS = ("openvino", "onnxruntime", "onnx", "torch", "tensorrt", "tensorrt-rtx")
+TARGETS = ("openvino", "onnxruntime", "onnx", "torch")
+CPP_TARGETS = ("tensorrt", "tensorrt-rtx")  # only the C++ library runs these, where it was built with TensorRT
 GRAPH_INPUTS = ("pixels", "size", "geometry")
 DETECTIONS = ("boxes", "scores", "labels", "count")
 MASKS = ("", "roi", "net")  # the box of each object, or the padded network input
@@ -214,7 +215,7 @@ def read_header(value: object) -> Header:
         check.fail("masks", "a word exactly where the plan has an output of that name", masks)
     return Header(
         detector=check.text(get("detector"), "detector"),
-        target=check.choice(get("target"), "target", TARGETS),
+        target=check.choice(get("target"), "target", TARGETS + CPP_TARGETS),
         classes=_names(get("classes"), "classes"),
         preprocess=_read_preprocess(check.mapping(get("preprocess"), "preprocess")),
         input=_read_input(check.mapping(get("input"), "input")),

@@ -36,7 +36,7 @@ CPP = {  # target -> what the C++ library needs to run its files, of those whose
     "tensorrt": NO_TENSORRT,
     "tensorrt-rtx": NO_TENSORRT,
 }
-CPP_ONLY = ("tensorrt", "tensorrt-rtx")
+CPP_TARGETS = ("tensorrt", "tensorrt-rtx")
 
 
 @click.command()
@@ -61,7 +61,7 @@ def command(as_json: bool) -> None:
             target: {"available": not missing, "install": missing, "cpp": cpp(target)}
             for target, missing in targets.items()
         }
-        available |= {target: {"available": False, "install": [], "cpp": cpp(target)} for target in CPP_ONLY}
+        available |= {target: {"available": False, "install": [], "cpp": cpp(target)} for target in CPP_TARGETS}
         emit({"packages": packages, "extension": extension, "targets": available})
     else:
         rows = [
@@ -71,7 +71,7 @@ def command(as_json: bool) -> None:
         table(("package", "version", "loads", "to mend"), rows)
         facts([("native extension", "loads" if extension["loads"] else f"MISSING: {extension['install']}")])
         verdicts = {t: "available" if not missing else "needs: " + "; ".join(missing) for t, missing in targets.items()}
-        verdicts |= dict.fromkeys(CPP_ONLY, "not from Python")
+        verdicts |= dict.fromkeys(CPP_TARGETS, "not from Python")
         facts([(f"target {t}", f"{verdict}; {cpp(t)}") for t, verdict in verdicts.items()])
     if not extension["loads"] or all(targets.values()):
         click.get_current_context().exit(1)

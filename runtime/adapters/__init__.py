@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from graphdet.errors import BackendMissing, CorruptArtefact, GdError, UnknownName, nearest
 from graphdet.records import Array
+from graphdet.runtime.header import CPP_TARGETS
 
 
 class Segment(Protocol):
@@ -45,7 +46,6 @@ ADAPTERS = {
     "onnx": _ORT,
     "torch": Adapter("graphdet.compiler.backends.torch.segment", "torch", "pip install 'graphdet[train]'"),
 }
-CPP_ONLY = ("tensorrt", "tensorrt-rtx")  # the C++ library runs these, where it was built with TensorRT
 
 
 def open_segment(target: str, blob: bytes, *, threads: int | None = None, lean: bool = False) -> Segment:
@@ -59,7 +59,7 @@ def open_segment(target: str, blob: bytes, *, threads: int | None = None, lean: 
         PrecisionMismatch: the backend chose another precision than float32.
         CorruptArtefact: the backend refuses the segment.
     """
-    if target in CPP_ONLY:
+    if target in CPP_TARGETS:
         raise BackendMissing(
             f"files for target {target!r} run from C++, not from Python",
             help="build libgraphdet with TensorRT, see docs/runtime-cpp.md",

@@ -9,7 +9,7 @@ import pytest
 from graphdet import zoo
 from graphdet.cli import _build, _variants, doctor
 from graphdet.ir import parse, to_text, trace
-from graphdet.runtime.header import TARGETS
+from graphdet.runtime.header import CPP_TARGETS, TARGETS
 from tests.cli.conftest import Run, document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,7 @@ def test_zoo_lists_every_variant(run: Run) -> None:
 
 def test_the_targets_of_the_command_line_are_those_of_the_runtime() -> None:
     assert _build.TARGETS == TARGETS == tuple(doctor.TARGETS)
+    assert doctor.CPP_TARGETS == CPP_TARGETS
 
 
 @pytest.mark.parametrize("phase", ["infer", "train"])
@@ -150,7 +151,7 @@ def test_doctor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert spoken.pop("openvino") == "C++ can be built"
     assert spoken.pop("torch") == doctor.NO_ADAPTER
     assert spoken.pop("onnx") == spoken.pop("onnxruntime") == doctor.NO_HEADERS
-    assert spoken == dict.fromkeys(doctor.CPP_ONLY, doctor.NO_TENSORRT)
+    assert spoken == dict.fromkeys(CPP_TARGETS, doctor.NO_TENSORRT)
     assert not d["targets"]["tensorrt"]["available"]
     monkeypatch.setattr(doctor, "EXTENSION", "graphdet.runtime._absent")
     monkeypatch.setitem(doctor.PACKAGES, "openvino", ("no-such-openvino", "pip install openvino"))
