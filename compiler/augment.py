@@ -2,8 +2,9 @@
 
 The part of the graph that proposes candidates is repeated for each view, on mirrored or resized pixels and with the
 same parameters; the candidates are moved back, joined, and suppressed once, by the detector's own suppression. (So
-mmdet merges single-stage detectors; of two stages it averages what the second one says of common proposals.) The result
-is a graph as any other: every target runs it, and the certificate compares it.
+mmdet merges single-stage detectors; of two stages it averages what the second one says of common proposals.) Masks of
+the boxes that are left are computed in each view, mirrored back and averaged, as mmdet does. The result is a graph as
+any other: every target runs it, and the certificate compares it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from graphdet.ir.dims import Dim, Symbol
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.source import render
 from graphdet.ir.trace import current, tracing
-from graphdet.ir.walk import Builder, cone, live, rebuild, resized
+from graphdet.ir.walk import LEAVES, Builder, cone, live, made_sizes, rebuild, resized
 
-LEAVES = ("input", "param", "const")
 FLIPS: Mapping[str, tuple[str, ...]] = {
     "": (),
     "flip": ("horizontal",),
@@ -76,21 +76,27 @@ def parse_views(text: str) -> tuple[View, ...]:
 def augment(graph: Graph, views: Sequence[View]) -> Graph:
     """The inference graph of a detector over several views of each image.
 
-    Raises NotLowerable for a detector whose candidates cannot be joined: one without suppression, one with masks, or
-    one that is given boxes.
+    Raises NotLowerable for a detector whose candidates cannot be joined: one without suppression, one whose masks are
+    not of boxes, or one that is given boxes.
     """
-    last = _suppression(graph)
+    last, looks = _suppression(graph), [_Look(graph, view) for view in views]
+    masks = graph.outputs["masks"].node if "masks" in graph.outputs else None
 
     def visit(node: Node, builder: Builder) -> None:
-        if node is not last:
+        if node is not last and node is not masks:
             _put(node, builder)
             return
         with tracing(graph.name, graph.phase) as opened:
             opened.inputs.update(graph.inputs)
-            found = [_candidates(graph, node, view) for view in views]
-            joined = found[0] if len(found) == 1 else [ops.concat(*part, axis=1) for part in zip(*found, strict=True)]
+            if node is last:
+                found = [look.candidates(last) for look in looks]
+                joined = found[0] if len(found) == 1 else [ops.concat(*p, axis=1) for p in zip(*found, strict=True)]
+            else:
+                grids = [look.grids(node, last, builder) for look in looks]
+                joined = grids if len(grids) == 1 else [sum(grids[1:], grids[0]) / float(len(grids))]
         builder.nodes += opened.nodes
-        builder.now.update(zip(_proposed(node), joined, strict=True))
+        before = _proposed(last) if node is last else [v for v in node.inputs if v]
+        builder.now.update(zip(before, joined, strict=True))
         _put(node, builder)
 
     return live(rebuild(graph, visit), keep_params=True)
@@ -106,8 +112,10 @@ def _put(node: Node, builder: Builder) -> None:
 def _suppression(graph: Graph) -> Node:
     """The node that makes detections of candidates."""
     last, reason = graph.outputs["count"].node, ""
-    if set(graph.outputs) != {"boxes", "scores", "labels", "count"}:
-        reason = "it gives more than boxes, and only those are joined"
+    if set(graph.outputs) - {"masks"} != {"boxes", "scores", "labels", "count"}:
+        reason = "it gives more than boxes and masks, and only those are joined"
+    elif "masks" in graph.outputs and graph.outputs["masks"].type.frame != "roi":
+        reason = "its masks are not of boxes"
     elif last.op.operands[:3] != ("boxes", "scores", "labels"):
         reason = "its detections do not come from a suppression that could see those of all views"
     else:
@@ -129,45 +137,79 @@ def _proposed(last: Node) -> list[Value]:
     return [v for v in last.inputs[:3] if v]
 
 
-def _candidates(graph: Graph, last: Node, view: View) -> list[Value]:
-    """Boxes, scores and labels that the detector proposes in a view, in pixels of the plain one."""
-    wanted = _proposed(last)
-    if view == PLAIN:
-        return wanted
-    height, width = (d.symbol_alone for d in graph.inputs["pixels"].shape[2:])
-    if not height or not width:
-        raise InternalError(f"{graph.name} is bound to a size already; views come before")
-    image = Image(height.multiple)
-    pixels, size = image.pixels, image.size
-    for axis in view.axes:
-        pixels = ops.mirror(pixels, size, axis=axis)
-    if view.scale == 1:
-        boxes, *said = _repeat(graph, wanted, {image.pixels: pixels}, {})
-    else:
-        sizes = {side.name: _scaled(side, view.scale) for side in (height, width)}
-        pixels = ops.resize(pixels, height=sizes[height.name], width=sizes[width.name])
-        across = ops.map_size(pixels) / ops.map_size(image.pixels)  # (x, y): each side is rounded by itself
-        size = size * ops.concat(across[1:2], across[0:1], axis=0)
-        boxes, *said = _repeat(graph, wanted, {image.pixels: pixels, image.size: size}, sizes)
-        boxes = ops.as_boxes(boxes / ops.concat(across, across, axis=0), format="xyxy", frame="net")
-    for axis in view.axes:
-        boxes = ops.mirror_boxes(boxes, image.size, axis=axis)
-    return [boxes, *said]
+class _Look:
+    """What the detector sees in a view: its graph once more, part by part, on the view's pixels."""
+
+    def __init__(self, graph: Graph, view: View) -> None:
+        self.graph, self.view = graph, view
+        self.now: dict[Value, Value] = {}  # a value of the plain view -> the same in this one
+        self.sizes: dict[str, Dim] = {}
+        self.across: Value | None = None
+
+    def candidates(self, last: Node) -> list[Value]:
+        """Boxes, scores and labels that the detector proposes in this view, in pixels of the plain one."""
+        wanted = _proposed(last)
+        if self.view == PLAIN:
+            return wanted
+        height, width = (d.symbol_alone for d in self.graph.inputs["pixels"].shape[2:])
+        if not height or not width:
+            raise InternalError(f"{self.graph.name} is bound to a size already; views come before")
+        image = Image(height.multiple)
+        pixels = image.pixels
+        for axis in self.view.axes:
+            pixels = ops.mirror(pixels, image.size, axis=axis)
+        if self.view.scale != 1:
+            self.sizes = {side.name: _scaled(side, self.view.scale) for side in (height, width)}
+            pixels = ops.resize(pixels, height=self.sizes[height.name], width=self.sizes[width.name])
+            across = ops.map_size(pixels) / ops.map_size(image.pixels)  # (x, y): each side is rounded by itself
+            self.now[image.size] = image.size * ops.concat(across[1:2], across[0:1], axis=0)
+            self.across = ops.concat(across, across, axis=0)
+        self.now[image.pixels] = pixels
+        boxes, *said = self._repeat(wanted)
+        if self.across is not None:
+            boxes = ops.as_boxes(boxes / self.across, format="xyxy", frame="net")
+        for axis in self.view.axes:
+            boxes = ops.mirror_boxes(boxes, image.size, axis=axis)
+        return [boxes, *said]
+
+    def grids(self, masks: Node, last: Node, builder: Builder) -> Value:
+        """What the detector says of the cells of detections in this view, f32[N K h w], mirrored back."""
+        wanted = masks.inputs[0]
+        if wanted is None:
+            raise InternalError(f"{masks.name} makes masks of nothing")
+        if self.view == PLAIN:
+            return builder.get(wanted)
+        # The rows that hold the detections are the same in each view: a size that depends on data is made once.
+        shared = [last, *(n for n in self.graph.nodes if made_sizes(n) and last in cone(n.outputs))]
+        self.now.update({v: self._moved(builder.get(v)) for n in shared for v in n.outputs})
+        (grids,) = self._repeat([wanted])
+        cells = ops.map_size(grids)
+        whole = self.graph.inputs["size"] * 0.0 + ops.concat(cells[1:2], cells[0:1], axis=0)
+        for axis in self.view.axes:
+            grids = ops.mirror(grids, whole, axis=axis)
+        return grids
+
+    def _moved(self, value: Value) -> Value:
+        """What is known of detections, in this view: their boxes are elsewhere, the rest is the same."""
+        if value.type.meaning != "boxes<xyxy,net>":
+            return value
+        for axis in self.view.axes:
+            value = ops.mirror_boxes(value, self.graph.inputs["size"], axis=axis)
+        return value if self.across is None else ops.as_boxes(value * self.across, format="xyxy", frame="net")
+
+    def _repeat(self, wanted: list[Value]) -> list[Value]:
+        """The part of the graph that computes values, once more in the open trace, where it was not yet."""
+        needed = cone(wanted)
+        for node in self.graph.nodes:
+            if node in needed and node.name not in LEAVES and node.outputs[0] not in self.now:
+                inputs = tuple(v and self.now.get(v, v) for v in node.inputs)
+                made = resized(node, inputs, self.sizes)
+                current().add(made)
+                self.now.update(zip(node.outputs, made.outputs, strict=True))
+        return [self.now[v] for v in wanted]
 
 
 def _scaled(side: Symbol, scale: Fraction) -> Dim:
     """A side of the input times a factor, as the nearest multiple of what the network divides by."""
     units = Dim.symbol(side.name, side.multiple) / side.multiple
     return (units * (2 * scale.numerator) + scale.denominator) // (2 * scale.denominator) * side.multiple
-
-
-def _repeat(graph: Graph, wanted: list[Value], now: dict[Value, Value], sizes: Mapping[str, Dim]) -> list[Value]:
-    """The part of the graph that computes values, once more in the open trace: on other inputs, of other sizes."""
-    needed = cone(wanted)
-    for node in graph.nodes:
-        if node in needed and node.name not in LEAVES:
-            inputs = tuple(v and now.get(v, v) for v in node.inputs)
-            made = resized(node, inputs, sizes)
-            current().add(made)
-            now.update(zip(node.outputs, made.outputs, strict=True))
-    return [now[v] for v in wanted]

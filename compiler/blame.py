@@ -10,10 +10,10 @@ import numpy as np
 from graphdet.compiler.backends.target import Target
 from graphdet.compiler.oracle import evaluate
 from graphdet.eval.parity import relative_error
-from graphdet.ir.check import LEAVES
 from graphdet.ir.graph import Graph, Node
 from graphdet.ir.op import NATIVE
 from graphdet.ir.types import FLOATS
+from graphdet.ir.walk import LEAVES
 from graphdet.records import Array
 from graphdet.runtime.adapters import open_segment
 

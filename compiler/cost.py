@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from graphdet.errors import UnknownName
-from graphdet.ir.check import LEAVES
 from graphdet.ir.graph import Graph, Node, Value
+from graphdet.ir.walk import LEAVES
 
 
 @dataclass(frozen=True)

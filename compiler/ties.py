@@ -15,13 +15,12 @@ import numpy as np
 
 from graphdet.compiler.backends.target import Target
 from graphdet.compiler.oracle import evaluate
-from graphdet.compiler.passes.legalize import LEAVES
 from graphdet.compiler.passes.partition import Partition
 from graphdet.eval.parity import relative_error
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import NATIVE, OPS
 from graphdet.ir.types import FLOATS, numpy_dtype
-from graphdet.ir.walk import Builder, rebuild
+from graphdet.ir.walk import LEAVES, Builder, rebuild
 from graphdet.records import Array
 from graphdet.runtime.adapters import open_segment
 

@@ -11,9 +11,7 @@ from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import TRAIN, Op
 from graphdet.ir.source import render
 from graphdet.ir.trace import tracing
-from graphdet.ir.walk import Builder, rebuild
-
-LEAVES = ("input", "param", "const")
+from graphdet.ir.walk import LEAVES, Builder, rebuild
 
 
 def expand(graph: Graph, has_rule: Callable[[Op[..., Any]], bool], avoid: Collection[Node] = ()) -> Graph:

@@ -15,12 +15,12 @@ import numpy as np
 
 from graphdet.compiler.backends.target import Target
 from graphdet.compiler.known_bad import faults
-from graphdet.compiler.passes.legalize import LEAVES, expand, refuse_missing
+from graphdet.compiler.passes.legalize import expand, refuse_missing
 from graphdet.errors import InternalError
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import NATIVE, OPS, Op
 from graphdet.ir.types import Type, numpy_dtype
-from graphdet.ir.walk import Builder, dims_of
+from graphdet.ir.walk import LEAVES, Builder, dims_of
 from graphdet.records import Array
 from graphdet.runtime.header import NativeStep, SegmentStep, Step
 

@@ -75,7 +75,7 @@ def parity_of(graph: Graph) -> str:
 def targets_of(graph: Graph) -> tuple[str, ...]:
     """The targets that have every op of an inference graph, in a segment or as a kernel of the runtime."""
     from graphdet.compiler.backends.target import TARGETS, find_target
-    from graphdet.ir.check import LEAVES
+    from graphdet.ir.walk import LEAVES
 
     ops = {node.name: node.op for node in graph.nodes if node.name not in LEAVES}
     found = []

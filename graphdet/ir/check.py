@@ -9,9 +9,7 @@ from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import TRAIN
 from graphdet.ir.source import render
 from graphdet.ir.types import dtype_name, tensor
-from graphdet.ir.walk import attribute_dims
-
-LEAVES = ("input", "param", "const")
+from graphdet.ir.walk import LEAVES, made_sizes
 
 
 def verify(graph: Graph) -> None:
@@ -85,13 +83,10 @@ def _check_sizes(node: Node, known: set[str]) -> None:
 
     `known` grows by what the node speaks of.
     """
-    given = {s.name for v in node.inputs if v is not None for d in v.type.dims for s in d.symbols}
-    results = {s.name for v in node.outputs for d in v.type.dims for s in d.symbols}
-    if node.name not in LEAVES and not results <= given:
-        made = results - given - {s.name for d in attribute_dims(node) for s in d.symbols}
-        if made & known:
-            raise _bad(node, f"makes the size {min(made & known)!r}, which is another's name")
-    known |= results
+    made = made_sizes(node)
+    if made & known:
+        raise _bad(node, f"makes the size {min(made & known)!r}, which is another's name")
+    known |= {s.name for v in node.outputs for d in v.type.dims for s in d.symbols}
 
 
 def _bad(node: Node, text: str) -> BadGraph:

@@ -10,6 +10,8 @@ from graphdet.ir.dims import Dim, DimLike
 from graphdet.ir.graph import Graph, Node, Value, attribute_text, node_hashes
 from graphdet.ir.types import Type
 
+LEAVES = ("input", "param", "const")  # nodes that compute nothing
+
 
 def cone(values: Iterable[Value]) -> set[Node]:
     """All nodes that the values depend on, their own included."""
@@ -159,6 +161,15 @@ def attribute_dims(node: Node) -> list[Dim]:
         return [attribute] if isinstance(attribute, Dim) else []
 
     return [d for a in node.attributes.values() for d in within(a)]
+
+
+def made_sizes(node: Node) -> set[str]:
+    """Names of the sizes that neither operands nor attributes have: they depend on data."""
+    if node.name in LEAVES:
+        return set()
+    given = {s.name for v in node.inputs if v is not None for d in v.type.dims for s in d.symbols}
+    results = {s.name for v in node.outputs for d in v.type.dims for s in d.symbols}
+    return results - given - {s.name for d in attribute_dims(node) for s in d.symbols} if results - given else set()
 
 
 def dims_of(node: Node) -> list[Dim]:

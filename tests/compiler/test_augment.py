@@ -20,10 +20,12 @@ from graphdet.importers import read_weights
 from graphdet.ir import trace, verify
 from graphdet.records import Array
 from graphdet.runtime import Engine
+from graphdet.zoo.backbones.resnet import ResNet
 from tests.compiler import tiny
 
 DOTS = tiny.DETECTORS["dots"]
 WEIGHTS = tiny.weights(DOTS)
+NIGHTLY = pytest.mark.nightly
 FLIP, SMALL = View(axes=("horizontal",)), View(Fraction(1, 2))
 
 
@@ -32,6 +34,14 @@ def inputs(count: int = 2) -> dict[str, Array]:
     arrays = tiny.inputs(count)
     whole = {"size": np.rint(arrays["size"]), "geometry": np.tile(np.asarray([1, 1, 0, 0], np.float32), (count, 1))}
     return arrays | whole | thresholds(0.3, 0.5)
+
+
+def mirrored(arrays: dict[str, Array]) -> dict[str, Array]:
+    """With the pixels of each image left to right, by NumPy."""
+    other = {**arrays, "pixels": arrays["pixels"].copy()}
+    for i, (_, width) in enumerate(arrays["size"].astype(int)):
+        other["pixels"][i, :, :, :width] = arrays["pixels"][i, :, :, :width][:, :, ::-1]
+    return other
 
 
 def thresholds(score: float, iou: float) -> dict[str, Array]:
@@ -71,10 +81,7 @@ def test_the_plain_view_alone_changes_nothing() -> None:
 def test_mirrored_view() -> None:
     """Against the plain detector on pixels that NumPy mirrors, its boxes mirrored back, all suppressed together."""
     arrays = inputs()
-    other = {**arrays, "pixels": arrays["pixels"].copy()}
-    for i, (_, width) in enumerate(arrays["size"].astype(int)):
-        other["pixels"][i, :, :, :width] = arrays["pixels"][i, :, :, :width][:, :, ::-1]
-    boxes, *said = everything(other)
+    boxes, *said = everything(mirrored(arrays))
     back = np.concatenate([arrays["size"][:, None, 1:] - boxes[..., 2:3], boxes[..., 1:2],
                            arrays["size"][:, None, 1:] - boxes[..., 0:1], boxes[..., 3:]], -1)  # fmt: skip
     assert_same(run(arrays, PLAIN, FLIP), merged(arrays, everything(arrays), (back, *said)))
@@ -100,6 +107,43 @@ def test_a_symmetric_image_has_symmetric_detections() -> None:
     assert nearest.max() < 1e-3
 
 
+MASKED = zoo.get("mask_rcnn_r50").with_arguments(body=ResNet(18), width=32)
+
+
+def with_masks(arrays: dict[str, Array], *views: View) -> dict[str, Array]:
+    graph = augment(trace(MASKED), views) if views else trace(MASKED)
+    return computed(graph, arrays | thresholds(0.01, 0.5), tiny.weights(MASKED))
+
+
+def assert_same_masks(found: dict[str, Array], expected: dict[str, Array]) -> None:
+    np.testing.assert_array_equal(found["count"], expected["count"])
+    for i, count in enumerate(found["count"]):
+        assert count > 1
+        assert expected["masks"][i, :count].std() > 1e-3
+        np.testing.assert_allclose(found["masks"][i, :count], expected["masks"][i, :count], atol=1e-4)
+
+
+@pytest.mark.parametrize("views", [(FLIP,), (FLIP, FLIP)], ids=["once", "twice"])
+def test_masks_of_a_mirrored_view(views: tuple[View, ...]) -> None:
+    """The mirrored view of mirrored pixels is the plain one: its masks are those, mirrored."""
+    arrays = inputs()
+    plain = with_masks(arrays)
+    assert_same_masks(with_masks(mirrored(arrays), *views), {**plain, "masks": plain["masks"][..., ::-1]})
+
+
+def test_masks_of_a_smaller_view() -> None:
+    arrays = inputs(1) | {"pixels": np.repeat(np.repeat(inputs(1)["pixels"], 2, 2), 2, 3)}
+    arrays["size"] = arrays["size"] * 2
+    assert_same_masks(with_masks(arrays, SMALL), with_masks(inputs(1)))
+
+
+def test_masks_of_several_views() -> None:
+    """Of mirrored pixels the same two views say the same, mirrored."""
+    arrays = inputs()
+    two = with_masks(arrays, PLAIN, FLIP)
+    assert_same_masks(with_masks(mirrored(arrays), PLAIN, FLIP), {**two, "masks": two["masks"][..., ::-1]})
+
+
 @pytest.mark.parametrize("target", ["openvino", "onnxruntime", "onnx"])
 @pytest.mark.parametrize("name", tiny.DETECTORS)
 def test_certified_on_every_target(name: str, target: str) -> None:
@@ -111,13 +155,21 @@ def test_certified_on_every_target(name: str, target: str) -> None:
     assert artefact.header.provenance["views"] == ["1", "0.7", "1 flip-both", "0.7 flip-both"]
 
 
-@pytest.mark.parametrize("name", ["yolox_scenes", "faster_rcnn_r50", "retinanet_r18"])
+@pytest.mark.parametrize("name", ["yolox_scenes", "faster_rcnn_r50", "retinanet_r18", "cascade_mask_rcnn_r50"])
 def test_detectors_of_the_zoo(name: str) -> None:
     graph = trace(zoo.get(name))
     views = augment(graph, parse_views("flip,0.8"))
     verify(views)
     assert list(views.params) == list(graph.params)
     assert [v.type.meaning for v in views.outputs.values()] == [v.type.meaning for v in graph.outputs.values()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["openvino", *(pytest.param(t, marks=NIGHTLY) for t in ("onnxruntime", "onnx"))])
+def test_certified_with_masks(target: str) -> None:
+    views = parse_views("flip,1.5")
+    artefact = compiler.compile(MASKED, tiny.weights(MASKED), target, size=(64, 96), batch=2, views=views)
+    assert artefact.header.certificate["detections_compared"] > 0
 
 
 @pytest.mark.slow
@@ -135,7 +187,7 @@ def test_more_views_find_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("detr_r50", "do not come from a suppression"), ("mask_rcnn_r50", "more than boxes")]
+    ("name", "reason"), [("detr_r50", "do not come from a suppression"), ("mask2former_r50", "not of boxes")]
 )
 def test_what_cannot_be_joined_is_refused(name: str, reason: str) -> None:
     with pytest.raises(NotLowerable, match=reason):

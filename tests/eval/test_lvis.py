@@ -39,8 +39,18 @@ def row(image: int, category: int, box: list[float], value: float = 0.9) -> dict
     return {"image_id": image, "category_id": category, "bbox": box, "score": value}
 
 
-def figures(content: dict[str, Any], *rows: dict[str, Any]) -> dict[str, float]:
-    return lvis_figures(content, rows, "bbox", [i["id"] for i in content["images"]], "pycocotools")
+def figures(content: dict[str, Any], *rows: dict[str, Any], kind: str = "bbox") -> dict[str, float]:
+    return lvis_figures(content, rows, kind, [i["id"] for i in content["images"]], "pycocotools")
+
+
+def outlined(entry: dict[str, Any]) -> dict[str, Any]:
+    """An annotation with its box as a polygon, or a detection with it as run lengths, and a box that is elsewhere."""
+    from pycocotools import mask
+
+    x, y, w, h = entry["bbox"]
+    outline = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    shape = mask.frPyObjects(outline, 100, 100)[0] if "score" in entry else outline
+    return entry | {"segmentation": shape, "bbox": [0.0, 0, 5, 5]}
 
 
 RIGHT = row(1, 1, BOX, 0.5)
@@ -62,6 +72,19 @@ def test_what_counts(content: dict[str, Any], extra: dict[str, Any], expected: f
     assert [found[k] for k in ("AP", "AP50", "APr")] == pytest.approx([expected] * 3)
     assert found["AR"] == pytest.approx(1)
     assert (found["APc"], found["APf"]) == (-1, -1)
+
+
+def test_masks_by_the_same_rules() -> None:
+    """Masks that fill the boxes of `test_what_counts` give its figures."""
+    for content, extra, expected in (
+        (truth((1, 1, BOX)), row(2, 1, BOX), 1.0),
+        (truth((1, 1, BOX), absent=[(2, 1)]), row(2, 1, BOX), 0.5),
+        (truth((1, 1, BOX)), row(1, 1, OTHER), 0.5),
+        (truth((1, 1, BOX), open_=[(1, 1)]), row(1, 1, OTHER), 1.0),
+    ):
+        content["annotations"] = [outlined(n) for n in content["annotations"]]
+        found = figures(content, outlined(RIGHT), outlined(extra), kind="segm")
+        assert [found[k] for k in ("AP", "AP50", "APr")] == pytest.approx([expected] * 3)
 
 
 def test_an_open_class_still_finds_its_objects() -> None:

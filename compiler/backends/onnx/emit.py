@@ -10,12 +10,12 @@ from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from graphdet._version import __version__
 from graphdet.compiler.backends.onnx.emitter import DTYPES, Emitter, Handle
-from graphdet.compiler.passes.legalize import LEAVES, expand, refuse_missing
+from graphdet.compiler.passes.legalize import expand, refuse_missing
 from graphdet.errors import BadWeights, InternalError
 from graphdet.ir.graph import Graph, Node, Value
 from graphdet.ir.op import Op
 from graphdet.ir.types import Type, numpy_dtype
-from graphdet.ir.walk import live
+from graphdet.ir.walk import LEAVES, live
 from graphdet.records import Array
 
 OPSET = 18
