@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 CSRC   := 'csrc/*.c' 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.hpp' 'csrc/*.cu'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format docs golden bench native stubs sanitize fuzz soak nightly cuda-check clean
+.PHONY: help setup demo test test-slow check format docs golden parity certificates bench native stubs sanitize fuzz soak nightly cuda-check clean
 
 help:  ## Show these lines
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -55,6 +55,9 @@ golden: setup  ## Rewrite the golden files; review the diff
 
 parity: setup  ## Run the reference cases and record in zoo/parity.json which pass; review the diff
 	GRAPHDET_PARITY=write $(BIN)/python -m pytest tests/parity -m 'not nightly'
+
+certificates: setup  ## Certify each detector on each target and record it in zoo/certificates.json; takes an hour or two
+	GRAPHDET_CERTIFY=write $(BIN)/python -m pytest tests/compiler/test_certify.py -k every_detector -m 'slow or nightly'
 
 bench: setup  ## Run the benchmarks that need no data; torchvision, a peer, is put into build/torchvision
 	@for name in import_time compile_time engine_speed; do echo "== $$name" && $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -1,17 +1,19 @@
-"""What `show` tells about a variant, an engine file, a weights file: one document, printed or as JSON."""
+"""What `show` tells about a variant, an engine file, a weights file, panoptic segments: a document, printed or JSON."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
 from graphdet.cli._build import certificate_lines, summary
-from graphdet.cli._output import billion, bytes_text, facts, million, table
+from graphdet.cli._images import find_images, image_ids, write_picture
+from graphdet.cli._output import billion, bytes_text, facts, make_folder, million, table
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def variant(name: str, phase: str, *, summary: bool) -> Described:
 
 def _figures(name: str, phase: str) -> Described:
     from graphdet import zoo
-    from graphdet.cli._variants import by_phase_nodes, facts_of
+    from graphdet.cli._variants import facts_of
     from graphdet.compiler.cost import by_scope, cost, critical_path, total
     from graphdet.ir import trace
 
@@ -61,7 +63,6 @@ def _figures(name: str, phase: str) -> Described:
     document: dict[str, Any] = {
         **known.as_dict(),
         "phase": phase,
-        "by_phase": by_phase_nodes(found),
         "nodes": dict(ops.most_common()),
         "taps": list(graph.taps),
     }
@@ -164,3 +165,48 @@ def weights(path: Path) -> Described:
         )
 
     return Described({"file": str(path), "meta": meta, "numbers": numbers, "tensors": tensors}, show)
+
+
+# --- panoptic segments ------------------------------------------------------------------------------------------------
+
+
+def segments(path: Path, photos: Path | None, out: Path | None) -> Described:
+    """Segments of every image of a panoptic json, drawn into `out` where it is given: on the photos, or on grey.
+
+    Raises MissingFile, BadDataset, BadImage.
+    """
+    import numpy as np
+
+    from graphdet.data import PanopticFile
+    from graphdet.data.dataset import read_image
+    from graphdet.draw import draw_panoptic
+    from graphdet.runtime.preprocess import load_image
+
+    file = PanopticFile(path)
+    files = find_images((photos,)) if photos else []
+    by_id = dict(zip(image_ids(files), files, strict=True))
+    folder = make_folder(out) if out else None
+    found: list[dict[str, Any]] = []
+    for image in file.images:
+        one = file.panoptic(image["id"])
+        record = {"id": image["id"], **one.as_dict()}
+        if folder:
+            if photos and "file_name" in image:  # annotations do not heed the orientation flag, engines do
+                ground = read_image(photos / image["file_name"])
+            elif image["id"] in by_id:
+                ground = load_image(by_id[image["id"]])
+            else:
+                ground = np.full((*one.map.shape, 3), 127, np.uint8)
+            record["picture"] = f"{image['id']}.png"
+            write_picture(folder / record["picture"], draw_panoptic(ground, one))
+        found.append(record)
+    counts = Counter(s["class"] for record in found for s in record["segments"])
+    pixels: Counter[str] = Counter()
+    for s in chain.from_iterable(record["segments"] for record in found):
+        pixels[s["class"]] += s["area"]
+
+    def show() -> None:
+        facts([("images", len(found)), ("segments", counts.total()), ("pictures", out)], title=str(path))
+        table(("class", ">segments", ">pixels"), [(name, n, pixels[name]) for name, n in counts.most_common()])
+
+    return Described({"file": str(path), "images": found}, show)

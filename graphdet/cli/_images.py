@@ -1,8 +1,13 @@
-"""Which images `run` takes, and how it names their pictures."""
+"""Which images `run` takes, their ids, and how it names and writes their pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphdet.records import Array
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -42,3 +47,22 @@ def picture_names(files: list[Path]) -> list[str]:
         taken[name] = 1
         names.append(name)
     return names
+
+
+def write_picture(file: Path, drawn: Array) -> None:
+    """Raises MissingFile where the folder cannot be written to."""
+    import cv2
+
+    from graphdet.errors import MissingFile
+
+    _, data = cv2.imencode(file.suffix, drawn)
+    try:
+        file.write_bytes(data.tobytes())
+    except OSError as fault:
+        raise MissingFile(f"cannot write {file}: {fault.strerror}", help="choose another folder with --out") from None
+
+
+def image_ids(files: Sequence[Path]) -> list[int]:
+    """The names of files, where they are different numbers; else 1, 2, ..."""
+    names = [int(file.stem) if file.stem.isdecimal() else -1 for file in files]
+    return names if len(set(names) - {-1}) == len(files) else list(range(1, len(files) + 1))

@@ -100,14 +100,14 @@ def known_bad() -> str:
 
 def zoo() -> str:
     """The table of variants."""
-    from graphdet import zoo as detectors
-    from graphdet.cli._variants import by_phase_nodes, facts_of
+    from graphdet.cli._variants import all_facts
 
-    known = [facts_of(variant) for variant in detectors.variants().values()]
     note = (
         "AP: box AP on COCO val2017 as the reference configuration reports it. GFLOPs: 1e9 multiply-adds for one image "
-        "at the test size. by_phase: nodes of the inference graph that training declares in another form. parity: "
-        "stages, detections, losses and gradients beside the reference's, as `make parity` recorded it."
+        "at the test size. by_phase: nodes of the inference graph that training declares in another form. certified: "
+        "the targets whose engines `make certificates` found equal to the graph, at two sizes and batches 1 and 4; of "
+        "variants with the same ops one stands for all. parity: stages, detections, losses and gradients beside the "
+        "reference's, as `make parity` recorded it."
     )
     parts = ["# Zoo", MADE, note]
     columns = (
@@ -119,10 +119,11 @@ def zoo() -> str:
         "AP",
         "by_phase",
         "targets",
+        "certified",
         "parity",
         "reference",
     )
-    for paper, group in groupby(known, key=lambda f: f.paper):
+    for paper, group in groupby(all_facts(), key=lambda f: f.paper):
         rows: list[tuple[object, ...]] = []
         for f in group:
             size = f"{f.size[0]}x{f.size[1]}"
@@ -132,11 +133,11 @@ def zoo() -> str:
                 size,
                 f.classes,
                 "" if f.ap is None else f.ap,
-                by_phase_nodes(detectors.get(f.name)),
+                f.by_phase,
             )
-            rows.append(
-                (f"`{f.name}`", *figures, ", ".join(f.targets), f.parity, f"`{f.upstream}`" if f.upstream else "")
-            )
+            certified = "all" if f.certified == f.targets else ", ".join(f.certified)
+            upstream = f"`{f.upstream}`" if f.upstream else ""
+            rows.append((f"`{f.name}`", *figures, ", ".join(f.targets), certified, f.parity, upstream))
         parts += [f"## {paper.partition(':')[0]}", paper, _table(columns, rows)]
     return _join(parts)
 

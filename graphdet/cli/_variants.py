@@ -17,8 +17,10 @@ class Facts:
     """One line of the zoo's table.
 
     parameters: learned numbers · multiply_adds: at `size`, one image · ap: box AP on COCO that the reference reports ·
-    targets: what it can be compiled to · parity: whether it was found equal to the reference in stages, detections,
-    losses and gradients: `passed`, `outdated` where its graph is another since then, `unrecorded` where none passed.
+    by_phase: nodes of the inference graph that training declares in another form · targets: what it can be compiled
+    to · certified: those on which it was, whole, at two sizes and batches 1 and 4, with the graph that it has now ·
+    parity: whether it was found equal to the reference in stages, detections, losses and gradients: `passed`,
+    `outdated` where its graph is another since then, `unrecorded` where none passed.
     """
 
     name: str
@@ -29,7 +31,9 @@ class Facts:
     classes: int
     ap: float | None
     upstream: str
+    by_phase: int
     targets: tuple[str, ...]
+    certified: tuple[str, ...]
     parity: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -37,13 +41,21 @@ class Facts:
         return asdict(self)
 
 
+@cache
+def all_facts() -> tuple[Facts, ...]:
+    """The facts of every variant of the zoo, in its order."""
+    from graphdet import zoo
+
+    return tuple(map(facts_of, zoo.variants().values()))
+
+
 def facts_of(variant: Variant) -> Facts:
     """Trace a variant and count."""
     from graphdet.compiler.build import canvas
     from graphdet.compiler.cost import cost, count_parameters, total
-    from graphdet.ir import trace
+    from graphdet.ir.detector import trace_phases
 
-    graph = trace(variant, "infer")
+    graph, by_phase = trace_phases(variant)
     height, width = size = canvas(variant)
     return Facts(
         name=variant.name,
@@ -54,21 +66,32 @@ def facts_of(variant: Variant) -> Facts:
         classes=len(variant.row.classes),
         ap=variant.row.ap,
         upstream=variant.row.upstream,
+        by_phase=by_phase,
         targets=targets_of(graph),
+        certified=certified_of(graph),
         parity=parity_of(graph),
     )
 
 
 @cache
-def compared() -> dict[str, dict[str, str]]:
-    """What tests/parity recorded: by variant the case, and the hash of the graph that passed all of it."""
-    found: dict[str, dict[str, str]] = json.loads(files("graphdet.zoo").joinpath("parity.json").read_text("utf-8"))
+def recorded(name: str) -> dict[str, dict[str, Any]]:
+    """What tests recorded: by variant the hash of the graph that passed, and the case or the targets.
+
+    name: `parity` (tests/parity) or `certificates` (tests/compiler/test_certify.py).
+    """
+    found: dict[str, dict[str, Any]] = json.loads(files("graphdet.zoo").joinpath(f"{name}.json").read_text("utf-8"))
     return found
+
+
+def certified_of(graph: Graph) -> tuple[str, ...]:
+    """The targets on which a variant's inference graph was certified."""
+    record = recorded("certificates").get(graph.name, {"graph": ""})
+    return tuple(record["targets"]) if record["graph"] == graph.hash else ()
 
 
 def parity_of(graph: Graph) -> str:
     """The state of a variant's inference graph: `passed`, `outdated` or `unrecorded`."""
-    record = compared().get(graph.name)
+    record = recorded("parity").get(graph.name)
     return "unrecorded" if record is None else "passed" if record["graph"] == graph.hash else "outdated"
 
 
@@ -84,12 +107,3 @@ def targets_of(graph: Graph) -> tuple[str, ...]:
         if all(target.dense(op) or (not target.selection and op.native_name) for op in ops.values()):
             found.append(name)
     return tuple(found)
-
-
-def by_phase_nodes(variant: Variant) -> int:
-    """How many nodes of the inference graph training declares in another form (they stand inside a `by_phase`)."""
-    from graphdet.ir import Image, tracing
-
-    with tracing(variant.name, "infer") as opened:
-        variant.function(Image(variant.preprocess.divisor), **variant.row.arguments)
-    return len(opened.phase_nodes)

@@ -75,7 +75,7 @@ def stats(data: str, as_json: bool) -> None:
 @click.option("--recipe", help="Show what this recipe's transforms make of them.")
 @click.option("--seed", type=int, default=0)
 def browse(data: str, output: Path, count: int, recipe: str | None, seed: int) -> None:
-    """Write pictures of DATA with their boxes as one page.
+    """Write pictures of DATA with their boxes, or their panoptic segments, as one page.
 
     \b
     Example:
@@ -86,9 +86,9 @@ def browse(data: str, output: Path, count: int, recipe: str | None, seed: int) -
     import cv2
     import numpy as np
 
-    from graphdet.data import parse_data
+    from graphdet.data import CocoPanoptic, parse_data
     from graphdet.data.transforms import apply
-    from graphdet.draw.boxes import draw_truth
+    from graphdet.draw import draw_panoptic, draw_truth
     from graphdet.train.recipes import fields_of
 
     dataset, changes = parse_data(data), fields_of(recipe)["transforms"] if recipe else ()
@@ -100,7 +100,11 @@ def browse(data: str, output: Path, count: int, recipe: str | None, seed: int) -
         draw = partial(_any, dataset, rng)
         sample = apply(changes, dataset.sample(place), rng, draw)
         name = f"{place:06d}.jpg"
-        cv2.imwrite(str(folder / name), draw_truth(sample.pixels(), sample.truth, dataset.classes))
+        if isinstance(dataset, CocoPanoptic) and not changes:
+            drawn = draw_panoptic(sample.pixels(), dataset.segments.panoptic(sample.id))
+        else:
+            drawn = draw_truth(sample.pixels(), sample.truth, dataset.classes)
+        cv2.imwrite(str(folder / name), drawn)
         source = sample.image if isinstance(sample.image, Path) else ""
         text = html.escape(f"{place} · {len(sample.truth)} objects · {source}")
         cards.append(f'<figure><img src="{name}" loading="lazy"><figcaption>{text}</figcaption></figure>')

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graphdet.cli._images import find_images, picture_names, refuse_overwriting
+from graphdet.cli._images import find_images, image_ids, picture_names, refuse_overwriting, write_picture
 from graphdet.cli._output import detections_table, emit, json_option, make_folder, note, progress, warn, write_text
 from graphdet.cli._proposals import proposals_option, read_proposals
 
 if TYPE_CHECKING:
     from graphdet.data.proposals import Proposals
-    from graphdet.records import Array, Panoptic
+    from graphdet.records import Panoptic
     from graphdet.runtime import Engine
 
 
@@ -127,25 +127,6 @@ def panoptic(engine: Engine, file: Path, picture: Path) -> Panoptic:
     found = engine.panoptic(pixels)[0]
     write_picture(picture, draw_panoptic(pixels, found))
     return found
-
-
-def write_picture(file: Path, drawn: Array) -> None:
-    """Raises MissingFile where the folder cannot be written to."""
-    import cv2
-
-    from graphdet.errors import MissingFile
-
-    _, data = cv2.imencode(file.suffix, drawn)
-    try:
-        file.write_bytes(data.tobytes())
-    except OSError as fault:
-        raise MissingFile(f"cannot write {file}: {fault.strerror}", help="choose another folder with --out") from None
-
-
-def image_ids(files: Sequence[Path]) -> list[int]:
-    """The names of files, where they are different numbers; else 1, 2, ..."""
-    names = [int(file.stem) if file.stem.isdecimal() else -1 for file in files]
-    return names if len(set(names) - {-1}) == len(files) else list(range(1, len(files) + 1))
 
 
 def write_segments(file: Path, segments: Sequence[tuple[int, Panoptic]]) -> None:

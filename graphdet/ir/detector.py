@@ -243,13 +243,18 @@ def trace(variant: Variant, phase: str = "infer") -> Graph:
 
     Raises PhaseLeak when train-only values reach the detections, BadDetector when the function returns something else.
     """
+    return trace_phases(variant, phase)[0]
+
+
+def trace_phases(variant: Variant, phase: str = "infer") -> tuple[Graph, int]:
+    """As `trace`, and how many nodes were declared inside a `by_phase`: the other phase has another form of them."""
     with tracing(variant.name, phase) as opened:
         result = _declare(variant)
         found = result.outputs()
         _check_leaks(opened, opened.graph(found))
-        if phase == "infer":
-            return live(opened.graph(found), keep_params=True)
-        return live(opened.graph({**flat_losses(result.losses), **flat_losses(result.late_losses)}), keep_params=True)
+        losses = {**flat_losses(result.losses), **flat_losses(result.late_losses)}
+        graph = opened.graph(found if phase == "infer" else losses)
+        return live(graph, keep_params=True), len(opened.phase_nodes)
 
 
 def late_losses(variant: Variant) -> frozenset[str]:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+import numpy as np
 
 from graphdet.errors import BadAttribute, BadSignature, GdError, InternalError, ShapeMismatch, nearest
 from graphdet.ir.attribute import Natural, Positive, check_attribute, check_hints, hints_of
@@ -123,15 +126,21 @@ class Op(Generic[P, R]):
         Raises ShapeMismatch, KindMismatch, FrameMismatch, BakedDim or BadAttribute, with the caret under the operand.
         """
         try:
-            check_hints(attributes, self.hints)
-            match = match_operands(self.sources, self.labels(len(types)), types, attributes)
-            return _sized(self._results(types, attributes, match))
+            arrays = any(isinstance(v, np.ndarray) for v in attributes.values())  # which have no hash
+            rule = _known_types.__wrapped__ if arrays else _known_types
+            return rule(self, types, tuple((k, v, _kind(v)) for k, v in attributes.items()))
         except GdError as error:
             raise self._located(error, values, places) from None
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             shown = ", ".join(f"{k}={v!r}" for k, v in attributes.items())
             kind, text = (BadAttribute, f"cannot take {shown}") if shown else (InternalError, "its type rule failed")
             raise kind(f"{self.name}: {text} ({error})", where=render(places)) from error
+
+    def typed(self, types: tuple[Type | None, ...], attributes: Mapping[str, Attribute]) -> tuple[Type, ...]:
+        """What `infer_types` finds; errors do not know their place yet."""
+        check_hints(attributes, self.hints)
+        match = match_operands(self.sources, self.labels(len(types)), types, attributes)
+        return _sized(self._results(types, attributes, match))
 
     def _results(
         self, types: tuple[Type | None, ...], attributes: Mapping[str, Attribute], match: Match
@@ -228,6 +237,19 @@ def op(signature: str, *traits: str, name: str = "") -> Callable[[Callable[P, R]
         return made
 
     return declare
+
+
+@lru_cache(maxsize=1 << 14)
+def _known_types(
+    op: Op[..., Any], types: tuple[Type | None, ...], attributes: tuple[tuple[str, Attribute, Any], ...]
+) -> tuple[Type, ...]:
+    """Networks repeat their layers, variants and passes repeat networks: the same operands give the same types."""
+    return op.typed(types, {k: v for k, v, _ in attributes})
+
+
+def _kind(value: Attribute) -> Any:
+    """What tells 1 from True and 1.0, which are equal."""
+    return tuple(map(_kind, value)) if isinstance(value, tuple) else type(value)
 
 
 def _sized(types: tuple[Type, ...]) -> tuple[Type, ...]:

@@ -11,6 +11,7 @@ import linecache
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from types import CodeType
@@ -104,8 +105,8 @@ def here() -> Places:
     found: list[Place] = []
     frame = sys._getframe(1)
     while frame is not None and len(found) < _SAME_FUNCTION_DEPTH:
-        module = str(frame.f_globals.get("__name__", ""))
-        if not module.startswith(_MACHINERY) and module != "graphdet.ir":
+        module = frame.f_globals.get("__name__", "")
+        if not _is_machinery(module):
             found.append(Place(frame.f_code, frame.f_lasti))
             if frame.f_code.co_name == "<module>":
                 break  # what imported or ran the user's file is not part of the declaration
@@ -113,6 +114,11 @@ def here() -> Places:
             break  # calls the detector's function: what lies outside is not part of the declaration
         frame = frame.f_back  # type: ignore[assignment]
     return tuple(found)
+
+
+@cache
+def _is_machinery(module: str) -> bool:
+    return module == "graphdet.ir" or module.startswith(_MACHINERY)
 
 
 def render(places: Places, operand: Span = None) -> str:

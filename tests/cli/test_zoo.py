@@ -19,6 +19,7 @@ def test_zoo_lists_every_variant(run: Run) -> None:
     rows = document(run("zoo", "--json"))
     assert [row["name"] for row in rows] == list(zoo.variants())
     assert {row["parity"] for row in rows} <= {"passed", "outdated", "unrecorded"}
+    assert all(set(row["certified"]) <= set(row["targets"]) for row in rows)
     nano = next(row for row in rows if row["name"] == "yolox_nano")
     assert nano["parameters"] == 912_159
     assert nano["size"] == [416, 416]
@@ -163,16 +164,21 @@ def test_doctor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MISSING" in broken.stdout
 
 
-def test_parity_is_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_are_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = trace(zoo.get("yolox_scenes"))
-    for record, state in (
-        ({}, "unrecorded"),
-        ({"yolox_scenes": {"graph": graph.hash}}, "passed"),
-        ({"yolox_scenes": {"graph": "another"}}, "outdated"),
+    for record, state, certified in (
+        ({}, "unrecorded", ()),
+        ({"yolox_scenes": {"graph": graph.hash, "targets": ["onnx"]}}, "passed", ("onnx",)),
+        ({"yolox_scenes": {"graph": "another", "targets": ["onnx"]}}, "outdated", ()),
     ):
-        monkeypatch.setattr(_variants, "compared", lambda record=record: record)
+        monkeypatch.setattr(_variants, "recorded", lambda name, record=record: record)
         assert _variants.parity_of(graph) == state
+        assert _variants.certified_of(graph) == certified
 
 
-def test_only_variants_are_recorded() -> None:
-    assert set(_variants.compared()) <= set(zoo.variants())
+@pytest.mark.parametrize("name", ["parity", "certificates"])
+def test_only_variants_are_recorded(name: str) -> None:
+    record = _variants.recorded(name)
+    assert record
+    assert set(record) <= set(zoo.variants())
+    assert all(set(row.get("targets", ())) <= set(TARGETS) for row in record.values())
