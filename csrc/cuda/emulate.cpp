@@ -25,6 +25,14 @@ constexpr std::uint64_t kMostThreads = 1024, kMostBlocksX = (1ULL << 31) - 1, kM
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int order_of_threads = 0;
 
+struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+};
+thread_local bool copies_are_late = false;
+thread_local std::vector<Copy> late_copies;
+
 // The i-th of `count` in the order that is set: i * step + shift modulo count, with step and count coprime.
 std::uint64_t place(std::uint64_t i, std::uint64_t count, int order) {
     if (order == 0 || count < 2) return i;
@@ -198,6 +206,7 @@ cudaError_t take(std::map<const void*, std::size_t>& held, void** memory, std::s
 
 cudaError_t give(std::map<const void*, std::size_t>& held, void* memory) {
     if (memory == nullptr) return cudaSuccess;
+    catch_up();
     const std::lock_guard<std::mutex> lock(memory_of_all().mutex);
     if (held.erase(memory) == 0) return cudaErrorInvalidValue;
     std::free(memory);
@@ -220,7 +229,18 @@ Blocks blocks() {
     return {memory_of_all().device.size() + memory_of_all().pinned.size(), memory_of_all().taken};
 }
 
+void catch_up() {
+    for (const Copy& copy : late_copies) std::memcpy(copy.to, copy.from, copy.bytes);
+    late_copies.clear();
+}
+
+void set_late(bool late) {
+    catch_up();
+    copies_are_late = late;
+}
+
 void launch(dim3 grid, dim3 extent, Body body, const void* closure) {
+    catch_up();
     if (!valid(grid, extent)) {
         last_error = cudaErrorInvalidConfiguration;
         return;
@@ -258,7 +278,8 @@ cudaError_t cudaFreeHost(void* memory) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
-    if (bytes > 0) std::memcpy(to, from, bytes);
+    if (bytes > 0) graphdet::emulate::late_copies.push_back({to, from, bytes});
+    if (!graphdet::emulate::copies_are_late) graphdet::emulate::catch_up();
     return cudaSuccess;
 }
 
@@ -282,7 +303,10 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+    graphdet::emulate::catch_up();
+    return cudaSuccess;
+}
 
 cudaError_t cudaGetLastError() { return std::exchange(graphdet::emulate::last_error, cudaSuccess); }
 

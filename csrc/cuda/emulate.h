@@ -87,6 +87,11 @@ void barrier(int line);
 // launches of the calling thread.
 void set_order(int order);
 
+// Whether copies of the calling thread are made late: when it waits for a stream, launches a kernel, or frees memory.
+// What is read too early is then garbage, as it may be on a device.
+void set_late(bool late);
+void catch_up();  // makes them
+
 // Bytes of device memory from an address to the end of its block; 0 for host memory.
 std::size_t device_bytes(const void* memory);
 

@@ -200,7 +200,7 @@ class TensorRtRun final : public SegmentRun {
             reason.clear();
             const OnDevice device(model_.device);
             GD_CHECK(device.status());
-            const Status queued = queue(inputs, outputs);
+            const Status queued = guarded([&] { return queue(inputs, outputs); });
             // After a failure too: the next call changes memory that work on the GPU may still use.
             const Status done = check("the segment failed on the GPU", cudaStreamSynchronize(stream_.handle));
             GD_CHECK(queued);

@@ -2,8 +2,7 @@
 // and rules of TensorRT 10. The adapter compiles unchanged with this header and with TensorRT's own. Memory and streams
 // are those of the emulated CUDA (cuda/emulate.h); plan.cpp says what a plan is here.
 //
-// Not here: builders, plugins, profiles other than bounds on the first dimension, work that is still running when
-// enqueueV3 returns.
+// Not here: builders, plugins, profiles other than a bound on the first dimension.
 #pragma once
 
 #include <cstddef>

@@ -236,6 +236,7 @@ bool IExecutionContext::setOutputAllocator(char const* name, IOutputAllocator* a
 }
 
 bool IExecutionContext::enqueueV3(cudaStream_t stream) noexcept {
+    graphdet::emulate::catch_up();  // what was queued before
     const auto lies_right = [&](const Tensor& tensor, const void* address, const Dims& shape) {
         const std::size_t found = graphdet::emulate::device_bytes(address);
         const std::size_t needed = static_cast<std::size_t>(count(shape)) * size_of(tensor.type);
