@@ -139,8 +139,9 @@ def _read(row: dict[str, Any]) -> Detections:
     return Detections(boxes, scores, np.array([item["label"] for item in objects], np.int64), (), tuple(row["size"]))
 
 
-def test_the_cpp_tests_pass(built: Path) -> None:
-    assert ", 0 failed checks" in run(built / "graphdet_tests")
+@pytest.mark.parametrize("program", ["graphdet_tests", "tensorrt_tests"])
+def test_the_cpp_tests_pass(built: Path, program: str) -> None:
+    assert ", 0 failed checks" in run(built / program)
 
 
 def test_detections_equal_python(programs: Path, engine: Path, scenes: list[Path]) -> None:

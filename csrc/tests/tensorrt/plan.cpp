@@ -2,7 +2,8 @@
 //
 //   in NAME TYPE PLACE DIMS...              -1: any size; the first dimension may be at most 8
 //   out NAME TYPE PLACE linear SOURCE K DIMS(K)... N W... B...   rows of N numbers, times W, plus B, as rows of DIMS
-//   out NAME TYPE PLACE keep SOURCE LIMIT   rows whose first number is above the limit: their count depends on values
+//   out NAME TYPE PLACE keep SOURCE LIMIT N rows whose first number is above the limit: their count depends on values;
+//                                           memory is asked for N times as many
 //   out NAME TYPE PLACE rows SOURCE         how many rows there are
 //   out NAME TYPE PLACE range SOURCE        0, 1, 2 ... as many as SOURCE says, which lies in host memory
 //   out NAME TYPE PLACE repeat SOURCE N     a shape, N times as large
@@ -255,9 +256,11 @@ bool IExecutionContext::enqueueV3(cudaStream_t stream) noexcept {
         if (tensor.op == "keep") {
             shape.d[0] = keep(tensor, source.shape, in, nullptr);
             if (binding.allocator == nullptr) return refused("an output of unknown size has no allocator");
-            const auto bytes = static_cast<std::uint64_t>(count(shape)) * size_of(tensor.type);
+            const auto bytes = static_cast<std::uint64_t>(static_cast<double>(count(shape)) * tensor.numbers[1]) *
+                               size_of(tensor.type);
             binding.address = binding.allocator->reallocateOutputAsync(tensor.name.c_str(), binding.address,
                                                                        std::max<std::uint64_t>(bytes, 1), 512, stream);
+            if (binding.address == nullptr) return refused("the allocator gave nothing");
             if (reinterpret_cast<std::uintptr_t>(binding.address) % 512 != 0) return refused("bad alignment");
             binding.allocator->notifyShape(tensor.name.c_str(), shape);
         }

@@ -22,7 +22,7 @@ const std::string kHead = "tinyplan 10 9.0\n";
 const std::string kPlan = kHead +
                           "in x 0 gpu -1 2\n"
                           "out y 0 gpu linear x 2 2 1 2 2 0 0 2 1 1\n"
-                          "out some 0 gpu keep x 0\n"
+                          "out some 0 gpu keep x 0 1\n"
                           "out rows 8 host rows x\n";
 
 struct Opened {
@@ -216,6 +216,8 @@ GD_TEST(tensorrt_explains_failed_runs) {
                 "there is no memory for y, 8000000000000 bytes");
     CHECK_FAILS(failure(kHead + x + "out y 0 gpu repeat x 4611686018427387904\n", view(values, {1, 2})), Code::internal,
                 "output y of the plan would be f32[4611686018427387904 2]");
+    CHECK_FAILS(failure(kHead + x + "out y 0 gpu keep x 0 1000000000000\n", view(values, {1, 2})), Code::out_of_memory,
+                "there is no memory for y, 8000000000000 bytes");
     CHECK(emulate::blocks().held == 0);
 
     // A run that failed can be repeated.
