@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,17 @@ def seeds() -> None:
     """Every test starts from the same random state."""
     random.seed(0)
     np.random.seed(0)  # libraries under test may use the global state
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_results(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the tests of a file share by `functools.cache`, graphs and engines with their weights, goes after them."""
+    yield
+    caches = [v for v in vars(request.module).values() if hasattr(v, "cache_clear")]
+    for cache in (c for c in caches if c.__module__ == request.module.__name__):
+        cache.cache_clear()
+    if caches:
+        gc.collect()  # nodes and values hold each other
 
 
 @pytest.fixture(scope="session")
