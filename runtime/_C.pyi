@@ -27,6 +27,7 @@ class Engine:
         chunk: int = 8,
         workers: int = 1,
         queue: int = 32,
+        lean: bool = False,
     ) -> None: ...
     def close(self) -> None:
         """Cancel submitted work that waits, and wait for what runs."""

@@ -45,7 +45,7 @@ class Engine:
         workers: threads that do what is submitted.
         queue: submissions that may wait beside those that run.
         lean: use little memory rather than little time. Weights that the backend has made its own copies of go to a
-            temporary file, and what a segment needs only while it runs is given back before the next one runs.
+            temporary file, and what a segment or a call needs only while it runs is given back before the next one.
 
     Raises:
         BadInput: a number is less than 1.
@@ -81,6 +81,7 @@ class Engine:
             chunk=chunk,
             workers=workers,
             queue=queue,
+            lean=lean,
         )
         # Also at exit, while threads may still take the interpreter's lock.
         self._closer = weakref.finalize(self, self._native.close)

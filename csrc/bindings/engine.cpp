@@ -104,13 +104,13 @@ void unlocked(const Body& body) {
 class PyEngine {
   public:
     PyEngine(const std::string& header, const py::bytes& constants, const OpenSegments& open, int threads, int chunk,
-             int workers, int queue) {
+             int workers, int queue, bool lean) {
         std::map<std::string, std::string> blobs;
         if (py::len(constants) > 0) blobs["constants"] = constants;
         auto artefact = Artefact::of(header, std::move(blobs));
         raise_failure(artefact.status());
         auto impl = guarded([&] {
-            return Engine::Impl::open(*artefact, {threads, chunk, workers, queue},
+            return Engine::Impl::open(*artefact, {threads, chunk, workers, queue, lean},
                                       python_backends(artefact->header().target, py::function(open)));
         });
         raise_failure(impl.status());
@@ -239,9 +239,9 @@ class PyEngine {
 
 void bind_engine(py::module_& m) {
     py::class_<PyEngine>(m, "Engine", "The plan executor. `graphdet.runtime.Engine` is its friendly face.")
-        .def(py::init<const std::string&, const py::bytes&, const OpenSegments&, int, int, int, int>(),
+        .def(py::init<const std::string&, const py::bytes&, const OpenSegments&, int, int, int, int, bool>(),
              py::arg("header"), py::arg("constants"), py::arg("open_segment"), py::kw_only(), py::arg("threads") = 0,
-             py::arg("chunk") = 8, py::arg("workers") = 1, py::arg("queue") = 32)
+             py::arg("chunk") = 8, py::arg("workers") = 1, py::arg("queue") = 32, py::arg("lean") = false)
         .def("detect", &PyEngine::detect, py::arg("images"), py::arg("proposals"), py::arg("thresholds"),
              py::arg("first") = 0, "Detect objects in images, the first of which has this number in messages.")
         .def("panoptic", &PyEngine::panoptic, py::arg("images"), "Give the pixels of images to segments.")

@@ -1,4 +1,4 @@
-// Memory that is kept between calls: it grows to the largest request and never shrinks.
+// Memory that is kept between calls: it grows to the largest request, and is freed at once or not at all.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +21,11 @@ class Buffer {
             lines_ = lines;
         }
         return data_.get();
+    }
+
+    void release() {
+        data_.reset();
+        lines_ = 0;
     }
 
     [[nodiscard]] Workspace workspace(std::size_t bytes) { return {reserve(bytes), lines_ * sizeof(Line)}; }

@@ -78,7 +78,7 @@ Engine::Impl::Impl(const LoadOptions& options)
 Result<std::unique_ptr<Engine::Impl>> Engine::Impl::open(const Artefact& artefact, const LoadOptions& options,
                                                          const Backends& backends) {
     GD_CHECK(check_options(options));
-    auto executor = Executor::open(artefact, backends, options.threads);
+    auto executor = Executor::open(artefact, backends, options.threads, options.lean);
     GD_CHECK(executor.status());
     const Header& header = artefact.header();
     std::unique_ptr<Impl> impl(new Impl(options));

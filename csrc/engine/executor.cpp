@@ -5,6 +5,10 @@
 #include <limits>
 #include <map>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "core/check.h"
 
 namespace graphdet {
@@ -49,6 +53,13 @@ std::string names_of(const Backends& backends) {
     return names.empty() ? "none" : names;
 }
 
+// What `free` kept for later requests goes back to the system, where the C library can be told to.
+void give_back_freed() {
+#if defined(__GLIBC__)
+    (void)malloc_trim(0);
+#endif
+}
+
 Status check_outputs(const RunOutputs& out, std::int64_t images, bool masks) {
     constexpr const char* op = "plan";
     GD_CHECK(expect(op, "output scores", out.scores, DType::f32, {{"N", images}, "K"}));
@@ -81,8 +92,15 @@ std::size_t Executor::Context::bytes() const {
     return bytes;
 }
 
-Result<std::unique_ptr<Executor>> Executor::open(const Artefact& artefact, const Backends& backends, int threads) {
+void Executor::Context::release() {
+    arena.release(), workspace.release();
+    for (Buffer& slot : slots) slot.release();
+}
+
+Result<std::unique_ptr<Executor>> Executor::open(const Artefact& artefact, const Backends& backends, int threads,
+                                                 bool lean) {
     auto executor = std::make_unique<Executor>();
+    executor->lean_ = lean;
     if (artefact.has("constants")) {
         const auto blob = artefact.blob("constants");
         GD_CHECK(blob.status());
@@ -161,9 +179,10 @@ Status Executor::bind_steps(const Artefact& artefact, const Backends& backends, 
         }
         std::vector<std::string> inputs;
         for (const auto& name : step.row.inputs) inputs.push_back(name.value_or(""));
-        auto segment = backend->second({artefact, step.row.name, inputs, step.row.outputs.size(), threads});
+        auto segment = backend->second({artefact, step.row.name, inputs, step.row.outputs.size(), threads, lean_});
         GD_CHECK(segment.status());
         step.segment = *std::move(segment);
+        if (lean_) give_back_freed();
     }
     return Status();
 }
@@ -251,6 +270,10 @@ Result<std::unique_ptr<Executor::Context>> Executor::start() const {
 }
 
 Status Executor::run(Context& context, const RunInputs& inputs, RunOutputs& outputs, const Watch* watch) const {
+    if (lean_) {
+        context.release();
+        give_back_freed();
+    }
     auto value = context.values.begin();
     for (const TensorView* view : {&inputs.pixels, &inputs.size, &inputs.geometry}) *value++ = *view;
     for (std::size_t i = 0; i < given_; ++i) *value++ = inputs.given[i];
@@ -318,6 +341,7 @@ Status Executor::run_segment(Context& context, std::size_t index) const {
     const std::size_t inputs_end = inputs.size();
     inputs.resize(inputs_end + count);  // the outputs' views share the vector, which is kept
     GD_CHECK(context.segments[index]->run(inputs.data(), inputs.data() + inputs_end));
+    if (lean_) give_back_freed();
     for (std::size_t i = 0; i < count; ++i) {
         context.values[static_cast<std::size_t>(step.outputs[i])] = inputs[inputs_end + i];
     }

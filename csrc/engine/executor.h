@@ -50,6 +50,8 @@ class Executor {
 
       private:
         friend class Executor;
+        void release();
+
         std::vector<TensorView> values;                     // by number
         std::vector<std::unique_ptr<SegmentRun>> segments;  // by step; null for native steps
         std::vector<std::unique_ptr<NativeCall>> natives;   // by step; null for segments
@@ -65,7 +67,10 @@ class Executor {
 
     // Fails with corrupt_artefact when a step uses what nothing makes, makes a value twice or lacks its blob;
     // future_artefact for an unknown op; backend_missing when `backends` lacks the target.
-    static Result<std::unique_ptr<Executor>> open(const Artefact& artefact, const Backends& backends, int threads);
+    //
+    // lean: buffers are freed before the next run, and the C library gives back what was freed after each segment.
+    static Result<std::unique_ptr<Executor>> open(const Artefact& artefact, const Backends& backends, int threads,
+                                                  bool lean = false);
 
     [[nodiscard]] Result<std::unique_ptr<Context>> start() const;
 
@@ -110,6 +115,7 @@ class Executor {
     int outputs_[4] = {};  // value numbers, in the order of `kDetectionOutputs`
     int masks_ = -1;       // value number; -1: the plan has none
     int segments_[4] = {-1, -1, -1, -1};
+    bool lean_ = false;
 };
 
 }  // namespace graphdet

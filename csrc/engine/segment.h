@@ -36,6 +36,7 @@ struct SegmentRequest {
     const std::vector<std::string>& inputs;  // names, in the order of the operands
     std::size_t outputs = 0;                 // how many the plan expects
     int threads = 0;                         // 0: the backend's choice
+    bool lean = false;                       // little memory rather than little time, as far as the backend can
 
     // What the backend is to load. Fails with corrupt_artefact when the artefact does not have it.
     [[nodiscard]] Result<std::string> model() const { return artefact.blob("segment:" + name); }

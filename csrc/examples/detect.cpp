@@ -1,4 +1,4 @@
-// detect ENGINE.gdet IMAGE... [--score S] [--iou S] [--threads N] [--draw FOLDER]
+// detect ENGINE.gdet IMAGE... [--score S] [--iou S] [--threads N] [--lean] [--draw FOLDER]
 //
 // Prints the detections of all images as JSON, numbers with as many digits as it takes to read them back unchanged.
 // With --draw, writes each image with its boxes as FOLDER/<number>.ppm.
@@ -23,6 +23,10 @@ std::optional<Options> parse(int count, char** words) {
         const std::string word = words[i];
         if (word.rfind("--", 0) != 0) {
             options.files.push_back(word);
+            continue;
+        }
+        if (word == "--lean") {
+            options.load.lean = true;
             continue;
         }
         if (++i == count) return std::nullopt;
@@ -132,7 +136,8 @@ int fail(const std::string& text) {
 
 int main(int count, char** words) {
     const auto options = parse(count, words);
-    if (!options) return fail("usage: detect ENGINE.gdet IMAGE... [--score S] [--iou S] [--threads N] [--draw FOLDER]");
+    if (!options)
+        return fail("usage: detect ENGINE.gdet IMAGE... [--score S] [--iou S] [--threads N] [--lean] [--draw FOLDER]");
     const auto engine = graphdet::Engine::load(options->files[0], options->load);
     if (!engine) return fail(engine.status().message());
 

@@ -113,11 +113,13 @@ def _compiled(path: Path, **options: Any) -> Path:
 
 
 def compare(
-    programs: Path, engine: Path, files: list[Path], score: float | None = None, iou: float | None = None
-) -> int:
+    programs: Path, engine: Path, files: list[Path], score: float | None = None, iou: float | None = None,
+    *, lean: bool = False,
+) -> int:  # fmt: skip
     """Detections of C++ and Python must be equal in every bit; returns how many there are."""
     given = (("--score", score), ("--iou", iou))
     words = [word for name, value in given if value is not None for word in (name, value)]
+    words += ["--lean"] if lean else []
     rows = json.loads(run(programs / "detect", engine, *files, "--threads", 1, *words))
     found = load(engine, threads=1)([str(file) for file in files], score=score, iou=iou)
     assert [row["image"] for row in rows] == [str(file) for file in files]
@@ -147,6 +149,7 @@ def test_the_cpp_tests_pass(built: Path, program: str) -> None:
 def test_detections_equal_python(programs: Path, engine: Path, scenes: list[Path]) -> None:
     assert compare(programs, engine, scenes) > 40
     assert compare(programs, engine, scenes, score=0.3, iou=0.4) >= 8
+    assert compare(programs, engine, scenes, lean=True) > 40
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "onnx"])

@@ -109,6 +109,9 @@ struct LoadOptions {
     int chunk = 8;    // images run at once where the file's batch is dynamic; >= 1
     int workers = 1;  // threads that do submitted work; >= 1
     int queue = 32;   // submissions that may wait beside those that run; >= 1
+    // Little memory rather than little time: weights that the backend has made its own copies of go to a temporary file,
+    // and what only a run or a segment needs is given back after it.
+    bool lean = false;
 };
 
 // Run-time thresholds, 0..1, in place of the file's own. One that the file does not have is an error.
