@@ -154,6 +154,7 @@ Result<std::unique_ptr<Segment>> compile(const std::string& content, const Segme
     Ort::SessionOptions options;
     options.SetLogSeverityLevel(ORT_LOGGING_LEVEL_FATAL);
     if (request.threads > 0) options.SetIntraOpNumThreads(request.threads);
+    if (request.lean) options.DisableCpuMemArena();
     Model model = {Ort::Session(environment(), content.data(), content.size(), options), {}, {}, {}};
     GD_CHECK(match_inputs(model, request.inputs));
     GD_CHECK(check_outputs(model, request.outputs));
