@@ -74,7 +74,8 @@ stubs: native  ## Write runtime/_C.pyi from the extension
 sanitize: setup  ## Run the C++ tests and the emulated CUDA kernels under the sanitizers
 	export PATH="$(abspath $(BIN)):$$PATH"; for preset in asan tsan; do \
 		cmake --preset $$preset && cmake --build --preset $$preset --parallel 2 && ctest --preset $$preset || exit 1; done
-	GRAPHDET_EMULATE=emulate-asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so)" \
+	export CXX="$${CXX:-c++}"; GRAPHDET_EMULATE=emulate-asan ASAN_OPTIONS=detect_leaks=0 \
+		LD_PRELOAD="$$($$CXX -print-file-name=libasan.so) $$($$CXX -print-file-name=libstdc++.so)" \
 		$(BIN)/python -m pytest tests/runtime -m slow -k emulat
 
 cuda-check: setup  ## Test the CUDA kernels: run by the CPU, compiled by nvcc where it is found, run on a GPU where there is one

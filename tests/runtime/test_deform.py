@@ -12,13 +12,10 @@ from hypothesis import strategies as st
 
 from graphdet.blocks import deform_conv
 from graphdet.compiler.backends.numpy.execute import execute
-from graphdet.compiler.backends.onnx.emit import emit, to_bytes
 from graphdet.ir import Dim, tensor, tracing
 from graphdet.ir.initial import initial_values
 from graphdet.ir.trace import graph_input
-from graphdet.ops import concat, conv2d, deform_attention, deform_conv2d, reshape, transpose
-from graphdet.runtime.adapters import open_segment
-from tests.ops.cases import assert_same
+from graphdet.ops import conv2d, deform_attention, deform_conv2d
 from tests.runtime.devices import _C
 
 pytestmark = pytest.mark.usefixtures("device")
@@ -171,26 +168,6 @@ def test_nan_spreads_to_its_readers_alone() -> None:
     x[0, 0, 3, 3] = np.nan
     found = _C.deform_conv2d(x, np.ones((1, 1, 1, 1), np.float32), np.zeros((1, 2, 4, 4), np.float32))
     assert np.isnan(found).sum() == 1
-
-
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_attention_over_levels_of_unknown_size(backend: str) -> None:
-    rng = np.random.default_rng(8)
-    maps = [floats(rng, 2, 6, 5, 7), floats(rng, 2, 6, 3, 4)]
-    where, weights = rng.uniform(-0.1, 1.1, (2, 9, 2, 2, 3, 2)), floats(rng, 2, 9, 2, 2, 3)
-    arrays = {"a": maps[0], "b": maps[1], "where": where.astype(np.float32), "weights": weights}
-    n, q = Dim.symbol("N"), Dim.symbol("Q")
-    with tracing("attention") as opened:
-        levels = [
-            graph_input(name, tensor("f32", n, 6, Dim.symbol(f"H{name}"), Dim.symbol(f"W{name}"))) for name in "ab"
-        ]
-        rows = [reshape(transpose(x, order=(0, 2, 3, 1)), shape=(x.dim(0), -1, 2, 3)) for x in levels]
-        at = graph_input("where", tensor("f32", n, q, 2, 2, 3, 2))
-        factor = graph_input("weights", tensor("f32", n, q, 2, 2, 3))
-        out = deform_attention(concat(*rows, axis=1), at, factor, *levels)
-    graph = opened.graph({"y": out})
-    found = open_segment(backend, to_bytes(emit(graph, {})), threads=1).run(arrays)
-    assert_same(found, tuple(execute(graph, arrays, {}).values()))
 
 
 X, W, F = np.zeros((1, 4, 5, 5), np.float32), np.zeros((2, 4, 3, 3), np.float32), np.zeros((1, 18, 3, 3), np.float32)
