@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from graphdet import ops
-from graphdet.blocks.conv import Unit, conv_unit, group_unit
+from graphdet.blocks.conv import Unit, batch_unit, conv_unit, group_unit
 from graphdet.ir import Detector, Image, Value, detector, row, scope, share, tap, within
 from graphdet.zoo.backbones.resnet import ResNet
 from graphdet.zoo.classes import COCO
@@ -40,7 +41,14 @@ VARIANTS = {  # box AP on COCO val2017 as the reference reports it, for its 1x s
         classes=COCO,
         upstream="scratch/faster_rcnn_r50_fpn_gn-all_scratch_6x_coco.py",
         body=ResNet(50, frozen=-1, norm="gn"),
-        unit=group_unit,
+        units=(group_unit, group_unit),
+    ),
+    "faster_rcnn_r50_bn_crop640": row(  # batch norm learns, in the pyramid too
+        replace(RGB, size=(640, 640), divisor=64),
+        classes=COCO,
+        upstream="fpg/faster_rcnn_r50_fpn_crop640_50e_coco.py",
+        body=ResNet(50, stored=False),
+        units=(batch_unit, None),
     ),
 }
 C4 = row(
@@ -67,7 +75,7 @@ def faster_rcnn(
     body: Callable[[Value], list[Value]],
     num_classes: int = 80,
     width: int = 256,
-    unit: Unit | None = None,
+    units: tuple[Unit, Unit | None] = (conv_unit, None),
     regression: rcnn.Regression = rcnn.L1,
     draw: rcnn.Draw = rcnn.at_random,
     suppress: rcnn.Suppress = rcnn.greedily,
@@ -75,16 +83,16 @@ def faster_rcnn(
 ) -> Detector:
     """Propose up to 1000 boxes an image, then classify and move each by what its bins of P2 .. P5 hold.
 
-    unit: a convolution with norm, of the pyramid and in the box head · regression: what the offsets learn from · draw:
-    which proposals learn · suppress: which detections stay · ignore: boxes of which a larger share lies in a crowd
-    region do not learn.
+    units: a convolution of the pyramid; one of the box head, if it has any · regression: what the offsets learn from ·
+    draw: which proposals learn · suppress: which detections stay · ignore: boxes of which a larger share lies in a
+    crowd region do not learn.
     """
     features = within("backbone", body, image.pixels)  # c2 .. c5
-    levels = within("neck", fpn_pooled, features, width, unit or conv_unit)  # P2 .. P6
+    levels = within("neck", fpn_pooled, features, width, units[0])  # P2 .. P6
     first = rpn(levels, width)
     boxes, _, _, count = first.proposals(image.size)
     with scope("roi_head"), scope("bbox_head"):
-        head = share(rcnn.box_head(levels[:4], num_classes, unit=unit))
+        head = share(rcnn.box_head(levels[:4], num_classes, unit=units[1]))
         found, losses = rcnn.second_stage(image, head, boxes, count, num_classes, regression, draw, suppress, ignore)
     proposed = first.losses(image, first.cells_inside(image, ignore))
     return Detector(detections=found, losses={**proposed, **losses})

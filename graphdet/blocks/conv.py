@@ -104,6 +104,16 @@ def conv_unit(name: str, x: Value, out: int, *, size: int = 1, stride: int = 1) 
         return conv("conv", x, out, size=size, stride=stride)
 
 
+def batch_unit(
+    name: str, x: Value, out: int,
+    *, size: int = 1, stride: int = 1, groups: int = 1, norm: Norm = Norm(), gain: float = 1.0,
+) -> Value:  # fmt: skip
+    """Convolution and batch norm; parameters `name.conv`, `name.bn`."""
+    with scope(name):
+        mapped = conv("conv", x, out, size=size, stride=stride, groups=groups, bias=False, gain=gain)
+        return batch_norm("bn", mapped, norm)
+
+
 def group_unit(
     name: str, x: Value, out: int,
     *, size: int = 1, stride: int = 1, groups: int = 32, bias: bool = False, deviation: float = 0.0,
@@ -127,9 +137,7 @@ def conv_module(
     gain: float = 1.0,
 ) -> Value:
     """Convolution, batch norm, activation; parameters `name.conv`, `name.bn`."""
-    with scope(name):
-        mapped = conv("conv", x, out, size=size, stride=stride, groups=groups, bias=False, gain=gain)
-        return act(batch_norm("bn", mapped, norm))
+    return act(batch_unit(name, x, out, size=size, stride=stride, groups=groups, norm=norm, gain=gain))
 
 
 def group_module(name: str, x: Value, out: int, *, groups: int = 32, bias: bool = False) -> Value:

@@ -28,7 +28,7 @@ FAMILIES = {
     "YOLOX": "yolox/",
     "RPN": "rpn/",
     "FastRCNN": "fast_rcnn/",
-    "FasterRCNN": ("faster_rcnn/", "scratch/"),
+    "FasterRCNN": ("faster_rcnn/", "scratch/", "fpg/faster_rcnn_r50_fpn_"),
     "CascadeRCNN": "cascade_rcnn/",
     "MaskRCNN": ("mask_rcnn/", "gn/", "scratch/", "selfsup_pretrain/"),
     "Mask2Former": "mask2former/",
@@ -126,7 +126,7 @@ def check(graph: Graph, expected: Any, state: Any) -> None:
 
 def test_every_configuration_has_its_variant(table: Any) -> None:
     found = configs(table)
-    assert len(found) == 185
+    assert len(found) == 186
     assert {variant_of(c) for c in found} == set(UPSTREAM.values())
 
 
