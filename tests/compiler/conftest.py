@@ -6,6 +6,7 @@ import json
 import os
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,17 +23,21 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish() -> None:
-    """Record the targets that passed, with the graph that did; targets that did not run keep what they have."""
+    """Record what ran, beside what was recorded before."""
     if os.environ.get("GRAPHDET_CERTIFY") != "write":
         return
     from graphdet import trace, zoo
-    from graphdet.runtime.header import TARGETS
 
     record = json.loads(FILE.read_text()) if FILE.exists() else {}
     for name, results in ran.items():
-        graph, known = trace(zoo.get(name)).hash, record.pop(name, {"graph": ""})
-        before = known["targets"] if known["graph"] == graph else []
-        passed = [target for target in TARGETS if results.get(target, target in before)]
-        if passed:
-            record[name] = {"graph": graph, "targets": passed}
-    FILE.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n")
+        record[name] = merged(record.get(name, {}), results, trace(zoo.get(name)).hash)
+    kept = {name: row for name, row in sorted(record.items()) if row["targets"]}
+    FILE.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def merged(before: dict[str, Any], results: dict[str, bool], graph: str) -> dict[str, Any]:
+    """A variant's record: the targets that passed, and those that did before with the same graph and did not run."""
+    from graphdet.runtime.header import TARGETS
+
+    old = before["targets"] if before.get("graph") == graph else []
+    return {"graph": graph, "targets": [target for target in TARGETS if results.get(target, target in old)]}

@@ -18,6 +18,7 @@ from graphdet.ir.op import OPS
 from graphdet.ir.walk import Builder, rebuild
 from graphdet.records import Array
 from tests.compiler import tiny
+from tests.compiler.conftest import merged
 
 SERVING = ("openvino", "onnxruntime", "onnx")
 DOTS, ANCHORED = tiny.DETECTORS["dots"], tiny.DETECTORS["anchored"]
@@ -170,6 +171,13 @@ def test_every_detector_passes(name: str, target: str) -> None:
         facts = compiler.compile(variant, weights, target, batch=batch, size=size).header.certificate
         assert facts["max_error"] < 1e-4
         assert facts["detections_compared"] > 0
+
+
+def test_records_are_merged() -> None:
+    before = {"graph": "a", "targets": ["openvino", "onnx"]}
+    ran = {"onnx": False, "torch": True}
+    assert merged(before, ran, "a") == {"graph": "a", "targets": ["openvino", "torch"]}
+    assert merged(before, ran, "b") == merged({}, ran, "b") == {"graph": "b", "targets": ["torch"]}
 
 
 @pytest.mark.slow
