@@ -85,8 +85,8 @@ def recorded(name: str) -> dict[str, dict[str, Any]]:
 
 def certified_of(graph: Graph) -> tuple[str, ...]:
     """The targets on which a variant's inference graph was certified."""
-    record = recorded("certificates").get(graph.name, {"graph": ""})
-    return tuple(record["targets"]) if record["graph"] == graph.hash else ()
+    record = recorded("certificates").get(graph.name)
+    return tuple(record["targets"]) if record and record["graph"] == graph.hash else ()
 
 
 def parity_of(graph: Graph) -> str:
