@@ -32,7 +32,7 @@ if(GRAPHDET_PYTHON)
 endif()
 
 if(GRAPHDET_CUDA STREQUAL "EMULATE")
-  add_executable(cuda_tests csrc/tests/main.cpp csrc/tests/cuda/test_emulate.cpp)
+  add_executable(cuda_tests csrc/tests/main.cpp csrc/tests/cuda/test_emulate.cpp csrc/tests/cuda/test_rle.cpp)
   target_compile_options(cuda_tests PRIVATE ${GRAPHDET_FLAGS})
   target_link_libraries(cuda_tests PRIVATE graphdet_kernels_cuda Threads::Threads)
 endif()

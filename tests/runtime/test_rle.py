@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-_C: Any = importlib.import_module("graphdet.runtime._C")
+from tests.runtime.devices import _C
+
+pytestmark = pytest.mark.usefixtures("device")
+
 Array = Any
 
 SIDES = st.sampled_from([1, 2, 3, 5, 63, 64, 65, 130, 200])
@@ -89,11 +91,10 @@ def test_masks_without_pixels() -> None:
 
 def test_threads_do_not_change_results() -> None:
     masks = random_masks(7, 16, 130, 200)
-    _C.set_threads(1)
     one = _C.rle_encode(masks)
-    _C.set_threads(4)
-    assert _C.rle_encode(masks) == one
-    _C.set_threads(0)
+    for _ in _C.schedules():
+        assert _C.rle_encode(masks) == one
+        np.testing.assert_array_equal(_C.rle_decode(one, height=130, width=200), masks)
 
 
 @pytest.mark.parametrize(

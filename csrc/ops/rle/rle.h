@@ -2,9 +2,7 @@
 // an image column by column. Results equal those of pycocotools.
 //
 // Any byte but 0 is a 1. Images with fewer than 2^32 pixels; a size of 0 is a normal input. Runs vary in number, so
-// these functions allocate their results, unlike kernels of fixed output size. There is no CUDA form: a code is one walk
-// over the pixels in order, its length is known at the end, and what reads it (JSON, COCO's evaluation) is on the host.
-// Masks made on a GPU come from `mask_paste` as bitmaps.
+// these functions allocate their results, unlike kernels of fixed output size. On a GPU codes are tensors: see below.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +10,8 @@
 #include <string_view>
 #include <vector>
 
-#include "core/status.h"
+#include "core/device.h"
+#include "core/plan.h"
 
 namespace graphdet {
 
@@ -70,5 +69,43 @@ Status rle_check(const Runs& runs, std::int64_t pixels);
 
 // Its inverse. Fails for a text that is cut off, has a character of another alphabet, or a length outside 0..2^32-1.
 Status rle_from_text(std::string_view text, Runs& runs);
+
+// On a GPU (core/device.h) the codes of K masks are `ends` i64[K R]: where each run ends, in pixels from the mask's
+// first. Every row is as long as the longest code, filled up with the number of pixels; R > 0 unless K is 0. The length
+// of a run is its end less the one before.
+
+//   masks    u8[K height width]
+//   outputs  ends i64[K most] and count i64[K], how many runs each mask has: what is past `most` is left out, so that a
+//            first launch with 0 tells how large it must be
+struct EncodeRuns {
+    TensorView masks;
+    std::int64_t most = 0;
+};
+
+//   output   u8[K height width] of 0 and 1; ends that do not ascend to the number of pixels are an error
+struct DecodeRuns {
+    TensorView ends;
+    std::int64_t height = 0, width = 0;
+};
+
+//   output   i64[K]: the pixels of each mask
+struct AreaOfRuns {
+    TensorView ends;
+};
+
+//   output   i64[A B]: the pixels that a mask of `a` and one of `b` share
+struct SharedByRuns {
+    TensorView a, b;
+};
+
+Status plan(const EncodeRuns& args, Plan& plan, const Device& device);
+Status plan(const DecodeRuns& args, Plan& plan, const Device& device);
+Status plan(const AreaOfRuns& args, Plan& plan, const Device& device);
+Status plan(const SharedByRuns& args, Plan& plan, const Device& device);
+
+Status launch(const EncodeRuns& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const DecodeRuns& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const AreaOfRuns& args, const TensorView* outputs, Workspace workspace, const Device& device);
+Status launch(const SharedByRuns& args, const TensorView* outputs, Workspace workspace, const Device& device);
 
 }  // namespace graphdet
