@@ -49,7 +49,7 @@ def plot(runs: tuple[Path, ...], output: Path, keys: str, smooth: int) -> None:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json_option
 def time(runs: tuple[Path, ...], as_json: bool) -> None:
-    """Seconds a step: median, slowest and fastest epoch, and the spread between epochs; first steps left out."""
+    """Seconds a step: median, slowest and fastest epoch, and their spread, without the first steps; most memory."""
     rows = []
     for run in runs:
         steps = [line for line in _lines(run) if "seconds" in line]
@@ -60,11 +60,12 @@ def time(runs: tuple[Path, ...], as_json: bool) -> None:
         means = [fmean(e) for e in epochs.values()]
         seconds = median(line["seconds"] for line in kept)
         figures = {"median": seconds, "slowest_epoch": max(means), "fastest_epoch": min(means)}
-        rows.append({"run": str(run), "steps": len(steps), **figures, "deviation": pstdev(means)})
+        memory = max((line.get("memory", 0) for line in steps), default=0)
+        rows.append({"run": str(run), "steps": len(steps), **figures, "deviation": pstdev(means), "memory": memory})
     if as_json:
         emit(rows)
         return
-    heads = ("run", ">steps", ">s/step", ">slowest epoch", ">fastest epoch", ">deviation")
+    heads = ("run", ">steps", ">s/step", ">slowest epoch", ">fastest epoch", ">deviation", ">MiB")
     table(heads, [tuple(v if isinstance(v, str | int) else f"{v:.4f}" for v in row.values()) for row in rows])
 
 

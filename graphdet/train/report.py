@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 if TYPE_CHECKING:
     from graphdet.train.state import Training
+
+_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory so far, in MiB: that PyTorch has held on the GPU, or this process as a whole."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT / 2**20
 
 
 class Journal:
@@ -30,7 +42,7 @@ class Journal:
         self._file.close()
 
     def step(self, run: Training) -> None:
-        """Log the step that was just done; `seconds` since the last line."""
+        """Log the step that was just done: `seconds` since the last line, `memory` in MiB, the most so far."""
         now = time.perf_counter()
         seconds, self._before = now - self._before, now
         terms = {name: round(value, 6) for name, value in run.losses.items()}
@@ -41,7 +53,8 @@ class Journal:
             **terms,
             "lr": float(f"{run.lr:.4g}"),
         }
-        self._write({**facts, "norm": round(run.norm, 4), "seconds": round(seconds, 4)})
+        memory = round(peak_memory(run.group.device))
+        self._write({**facts, "norm": round(run.norm, 4), "seconds": round(seconds, 4), "memory": memory})
 
     def evaluated(self, run: Training) -> None:
         """Log the figures of an evaluation."""
@@ -85,4 +98,4 @@ def progress_bar(steps: int, wanted: bool | None) -> Iterator[Callable[[Training
 def _terms(run: Training) -> str:
     terms = " ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in run.losses.items())
     figures = f" · AP {run.result.AP:.3f}" if run.result is not None else ""
-    return f"loss {run.loss:.3f} ({terms}){figures}"
+    return f"loss {run.loss:.3f} ({terms}){figures} · {peak_memory(run.group.device) / 1024:.1f} GiB"

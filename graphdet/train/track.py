@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from graphdet.errors import BackendMissing, BadRecipe, nearest
+from graphdet.train.report import peak_memory
 
 if TYPE_CHECKING:
     from graphdet.train.recipe import Recipe
@@ -51,7 +52,8 @@ class _Numbers:
 
     def step(self, run: Training) -> None:
         terms = {f"loss/{name}": value for name, value in run.losses.items()}
-        self._write({**terms, "loss/all": run.loss, "train/lr": run.lr, "train/norm": run.norm}, run.step)
+        facts = {"lr": run.lr, "norm": run.norm, "memory": peak_memory(run.group.device)}
+        self._write({**terms, "loss/all": run.loss, **{f"train/{k}": v for k, v in facts.items()}}, run.step)
 
     def evaluated(self, run: Training) -> None:
         assert run.result is not None, "the moment says that there was one"

@@ -55,7 +55,10 @@ def test_browse_writes_a_page(tmp_path: Path, options: list[str]) -> None:
 
 
 def run(folder: Path) -> Path:
-    lines = [{"step": i + 1, "epoch": (i + 1) / 5, "loss": 10.0 - i, "seconds": 0.5 + (i >= 5)} for i in range(10)]
+    lines = [
+        {"step": i + 1, "epoch": (i + 1) / 5, "loss": 10.0 - i, "seconds": 0.5 + (i >= 5), "memory": 700 + i}
+        for i in range(10)
+    ]
     evaluation = [{"step": s, "evaluation": {"AP": s / 100, "per_class": {}, "images": 3}} for s in (5, 10)]
     folder.mkdir()
     text = "".join(json.dumps(line) + "\n" for line in [*lines, *evaluation])
@@ -80,3 +83,4 @@ def test_plot_draws_runs(tmp_path: Path) -> None:
 def test_times_leave_out_the_first_steps(tmp_path: Path) -> None:
     (row,) = json.loads(CliRunner().invoke(log, ["time", str(run(tmp_path / "a")), "--json"]).stdout)
     assert (row["steps"], row["median"], row["fastest_epoch"], row["slowest_epoch"]) == (10, 1.5, 1.5, 1.5)
+    assert row["memory"] == 709

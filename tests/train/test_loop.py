@@ -70,6 +70,8 @@ def test_three_steps_lower_the_loss(tmp_path: Path) -> None:
     assert outcome.complete
     assert outcome.step == len(course) == 3
     assert course[-1] < course[0]
+    memory = losses(tmp_path, "memory")
+    assert 100 < memory[0] <= memory[-1] < 100_000
 
 
 def test_resume_is_exact(tmp_path: Path) -> None:
@@ -198,6 +200,7 @@ def test_trackers(tmp_path: Path) -> None:
     events.Reload()
     found = [event.value for event in events.Scalars("loss/all")]
     assert found == pytest.approx(losses(tmp_path), rel=1e-5)
+    assert events.Scalars("train/memory")[-1].value == pytest.approx(losses(tmp_path, "memory")[-1], rel=0.05)
     with pytest.raises(BadRecipe, match="'tensorbord' is unknown"):
         train(replace(TINY, track=("tensorbord",)), tmp_path / "other", progress=False)
 
