@@ -44,7 +44,11 @@ def main(seconds: float, threads: int, target: str, program: Path | None, as_jso
         found = {"python": soak(engine, seconds, threads)}
         if program is not None:
             command = [str(program), str(engine), str(seconds), str(threads)]
-            found["c++"] = json.loads(subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout)
+            said = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True).stdout
+            if not said:  # the reason is on stderr; what Python found is not lost
+                print(found)
+                raise click.ClickException(f"{program} says nothing")
+            found["c++"] = json.loads(said)
     document = {
         "protocol": f"{threads} threads on one engine for {seconds:.0f} s, every result compared with a serial one; "
         f"memory from {WARM_UP:.0%} of the time on",
