@@ -58,6 +58,7 @@ def test_mask_rcnn_learns_sixteen_photos(
     )  # fmt: skip
     result = train(recipe, tmp_path / "run", progress=False).result
     assert result is not None
+    print(f"AP of boxes {100 * result.AP:.1f}, of masks {100 * result.also['segm']['AP']:.1f}")
     assert result.images == 16
     assert result.AP > 0.8
     assert result.also["segm"]["AP"] > 0.8
