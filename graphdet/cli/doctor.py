@@ -36,7 +36,7 @@ CPP = {  # target -> what the C++ library needs to run its files, of those whose
     "tensorrt": NO_TENSORRT,
     "tensorrt-rtx": NO_TENSORRT,
 }
-CPP_TARGETS = ("tensorrt", "tensorrt-rtx")
+CPP_TARGETS = ("tensorrt", "tensorrt-rtx")  # the runtime has them too, but cannot be imported without NumPy
 
 
 @click.command()

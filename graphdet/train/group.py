@@ -69,10 +69,14 @@ class Group:
 
     def lost(self) -> str:
         """Which step this process began last, and which others had not come as far."""
-        steps = [self._begun(rank) for rank in range(self.world)]
+        try:
+            steps = [self._begun(rank) for rank in range(self.world)]
+        except RuntimeError:  # the host that keeps the board is gone too
+            return f"process {self.rank} cannot ask how far the others are"
         mine = steps[self.rank]
         behind = [f"process {rank} had begun step {step}" for rank, step in enumerate(steps) if step < mine]
-        return f"process {self.rank} is in step {mine}, " + ("; ".join(behind) or "which all had begun")
+        place = f"in step {mine}" if mine else "before its first step"
+        return ", ".join([f"process {self.rank} is {place}", "; ".join(behind) or "no other is behind it"])
 
     def _begun(self, rank: int) -> int:
         known = self.board is not None and self.board.check([_note(rank)])
@@ -113,6 +117,7 @@ def joined_group(device: str, patience: float = 30.0) -> Iterator[Group]:
     try:
         yield group
     except RuntimeError as error:
+        # Gloo has no exception of its own: its texts name the file of its sources.
         if not isinstance(error, distributed.DistError) and "gloo" not in str(error):
             raise
         raise LostProcess(

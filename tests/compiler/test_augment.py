@@ -137,6 +137,13 @@ def test_masks_of_a_smaller_view() -> None:
     assert_same_masks(with_masks(arrays, SMALL), with_masks(inputs(1)))
 
 
+def test_masks_of_nothing() -> None:
+    arrays = inputs() | thresholds(1.0, 0.5)
+    found = computed(augment(trace(MASKED), (PLAIN, FLIP, SMALL)), arrays, tiny.weights(MASKED))
+    np.testing.assert_array_equal(found["count"], 0)
+    assert found["masks"].shape[:2] == (2, 1), "one row of padding"
+
+
 def test_masks_of_several_views() -> None:
     """Of mirrored pixels the same two views say the same, mirrored."""
     arrays = inputs()

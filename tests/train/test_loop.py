@@ -205,6 +205,36 @@ def test_trackers(tmp_path: Path) -> None:
         train(replace(TINY, track=("tensorbord",)), tmp_path / "other", progress=False)
 
 
+class Board:
+    """What processes noted, as torch's store gives it; None: its host is gone."""
+
+    def __init__(self, *steps: int | None) -> None:
+        self.notes = {f"graphdet/begun/{rank}": step for rank, step in enumerate(steps)}
+
+    def check(self, keys: list[str]) -> bool:
+        """Whether these are noted."""
+        if None in self.notes.values():
+            raise RuntimeError("Connection reset by peer")
+        return all(self.notes[key] for key in keys)
+
+    def get(self, key: str) -> bytes:
+        """A note."""
+        return str(self.notes[key]).encode()
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        ((7, 7, 7), "process 1 is in step 7, no other is behind it"),
+        ((6, 7, 0), "process 1 is in step 7, process 0 had begun step 6; process 2 had begun step 0"),
+        ((1, 0, 0), "process 1 is before its first step, no other is behind it"),
+        ((3, None, 3), "process 1 cannot ask how far the others are"),
+    ],
+)
+def test_who_is_behind(steps: tuple[int | None, ...], text: str) -> None:
+    assert Group(1, 3, board=Board(*steps)).lost() == text
+
+
 def test_wrong_names(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="moment 'after_setp'"):
         train(TINY, tmp_path, at={"after_setp": []})  # type: ignore[dict-item]
